@@ -23,7 +23,8 @@ var (
 	ErrConflict = errors.New("the log has changed meanwhile")
 )
 
-// Origin says where appended rows come from; exactly one of File and Offsets is set.
+// Origin says where appended rows come from; exactly one of File and Offsets is
+// set: File if the append was started with one, else Offsets.
 type Origin struct {
 	// File is an ingested file or a push.
 	File *FileOrigin
@@ -136,8 +137,9 @@ type ScanOptions struct {
 // Store keeps the logs and derived tables of one project. It is safe for
 // concurrent use.
 type Store interface {
-	// Append starts an append to a source's log.
-	Append(ctx context.Context, src *registry.Source) (Appender, error)
+	// Append starts an append to a source's log. file is what the rows come from, nil for
+	// a stream; its Name is kept beside each row, its Hash may still be missing.
+	Append(ctx context.Context, src *registry.Source, file *FileOrigin) (Appender, error)
 	// Ingested reports whether a file of this content hash is in the log.
 	Ingested(ctx context.Context, src *registry.Source, hash string) (bool, error)
 	// Log describes a source's log; a zero LogState if there is none yet.
