@@ -245,7 +245,7 @@ func AppendFloatJSON(dst []byte, f float64, bits int) []byte {
 	return dst
 }
 
-const hex = "0123456789abcdef"
+const hexDigits = "0123456789abcdef"
 
 // AppendStringJSON appends s as a JSON string. Bytes that are not UTF-8 become U+FFFD.
 func AppendStringJSON(dst []byte, s string) []byte {
@@ -269,7 +269,7 @@ func AppendStringJSON(dst []byte, s string) []byte {
 			case '\t':
 				dst = append(dst, '\\', 't')
 			default:
-				dst = append(dst, '\\', 'u', '0', '0', hex[b>>4], hex[b&15])
+				dst = append(dst, '\\', 'u', '0', '0', hexDigits[b>>4], hexDigits[b&15])
 			}
 			i++
 			start = i

@@ -1,0 +1,52 @@
+# Forebay's commands for people who work on it. `make` alone lists them.
+SHELL := bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+.PHONY: help demo build install test test-setup race lint lint-setup bench fuzz clean
+
+export GOFLAGS ?= -buildvcs=false
+CACHE    := $(CURDIR)/.cache
+GOLANGCI := $(CACHE)/bin/golangci-lint
+GOLANGCI_VERSION := v2.15.0
+FUZZTIME ?= 10s
+# Packages where goroutines meet: tested with the race detector.
+RACE := ./online/... ./materialize/... ./internal/httpapi/... ./internal/app/... ./registry/history/... ./offline/parquet/... ./sdk/...
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## the whole path on real flights, nothing to install
+	@CGO_ENABLED=0 go run ./cmd/forebay demo
+
+build: ## bin/forebay, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/forebay ./cmd/forebay
+
+install: ## forebay into Go's bin folder
+	CGO_ENABLED=0 go install -trimpath ./cmd/forebay
+
+test: test-setup ## set up Redis, Kafka and Python readers, then run every test against the real ones
+	FOREBAY_TEST_PYTHON=$(CACHE)/venv/bin/python internal/testenv/test.sh $(RACE)
+
+test-setup: ## only set up what the tests need
+	internal/testenv/setup.sh $(CACHE)
+
+lint: lint-setup ## gofmt, go vet and golangci-lint
+	@test -z "$$(gofmt -l cmd examples internal materialize offline online registry sdk)" || { gofmt -l cmd examples internal materialize offline online registry sdk; echo "run gofmt -w on these" >&2; exit 1; }
+	go vet ./...
+	$(GOLANGCI) run ./...
+
+lint-setup:
+	@test -x $(GOLANGCI) && $(GOLANGCI) version | grep -q '$(GOLANGCI_VERSION:v%=%)' || GOBIN=$(CACHE)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+bench: ## Go benchmarks; figures on this machine
+	go test -run '^$$' -bench . -benchmem ./...
+
+fuzz: ## every fuzz test for FUZZTIME each (default 10s)
+	@for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
+	  for f in $$(grep -hoE '^func (Fuzz[A-Za-z0-9_]+)' $$pkg/*_test.go | awk '{print $$2}'); do \
+	    echo "fuzz $$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+clean: ## remove what was built and cached here
+	rm -rf bin .cache
