@@ -1,6 +1,10 @@
 package selection
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/forebay/forebay/registry/nearest"
+)
 
 // Code is the stable code of an Error.
 type Code string
@@ -27,4 +31,12 @@ func (e *Error) Error() string { return e.Msg }
 
 func mistake(code Code, name, format string, args ...any) *Error {
 	return &Error{Code: code, Name: name, Msg: fmt.Sprintf(format, args...)}
+}
+
+// hint ends a sentence about a name that does not exist with what was probably meant.
+func hint(name string, known []string) string {
+	if h := nearest.Hint(name, known); h != "" {
+		return "; " + h
+	}
+	return ""
 }

@@ -46,7 +46,7 @@ func entriesOf(p *registry.Project, req Request) ([]registry.ServiceFeature, nam
 	case req.Service != "":
 		s := p.Service(req.Service)
 		if s == nil {
-			return nil, naming{}, mistake(UnknownService, req.Service, "project %q has no service %q%s", p.Name, req.Service, registry.DidYouMean(req.Service, serviceNames(p)))
+			return nil, naming{}, mistake(UnknownService, req.Service, "project %q has no service %q%s", p.Name, req.Service, hint(req.Service, serviceNames(p)))
 		}
 		if len(s.Features) == 0 {
 			return nil, naming{}, mistake(Empty, req.Service, "service %q has no features", req.Service)
@@ -140,7 +140,7 @@ func (r *resolver) definition(ctx context.Context, ref registry.Ref) (*registry.
 	if v := r.project.View(ref.View); v != nil {
 		return v, nil
 	}
-	return nil, mistake(UnknownView, ref.View, "project %q has no view %q%s", r.project.Name, ref.View, registry.DidYouMean(ref.View, viewNames(r.project)))
+	return nil, mistake(UnknownView, ref.View, "project %q has no view %q%s", r.project.Name, ref.View, hint(ref.View, viewNames(r.project)))
 }
 
 // generation finds a generation of a view, asking the caller once for each.
@@ -152,7 +152,7 @@ func (r *resolver) generation(ctx context.Context, view string, number int) (reg
 	g, err := r.gens(ctx, view, number)
 	switch {
 	case errors.Is(err, registry.ErrNoRevision) && r.project.View(view) == nil:
-		return g, mistake(UnknownView, view, "project %q has no view %q%s", r.project.Name, view, registry.DidYouMean(view, viewNames(r.project)))
+		return g, mistake(UnknownView, view, "project %q has no view %q%s", r.project.Name, view, hint(view, viewNames(r.project)))
 	case errors.Is(err, registry.ErrNoRevision):
 		return g, mistake(UnknownView, id.String(), "view %q has no generation %d in any revision that was applied", view, number)
 	case err != nil:
@@ -180,7 +180,7 @@ func asked(ref registry.Ref, all []registry.Feature) ([]registry.Feature, error)
 		names[i] = f.Name
 	}
 	view := registry.Ref{View: ref.View, Generation: ref.Generation}
-	return nil, mistake(UnknownFeature, ref.String(), "view %q has no feature %q%s", view, ref.Feature, registry.DidYouMean(ref.Feature, names))
+	return nil, mistake(UnknownFeature, ref.String(), "view %q has no feature %q%s", view, ref.Feature, hint(ref.Feature, names))
 }
 
 // output names a resolved feature and adds it.

@@ -93,7 +93,7 @@ func flights() *registry.Project {
 					{Ref: ref("trend"), Prefix: "dest_", Keys: []registry.KeyRename{{JoinKey: "origin", To: "to"}}},
 				},
 			},
-			{Meta: meta("clash"), Features: refs("airport_latest", "route_latest")},
+			{Meta: meta("clash"), Features: refs("airport_latest", "route_latest"), Entities: []registry.KeyRename{{Entity: "route", JoinKey: "origin", To: "route_origin"}}},
 			{Meta: meta("twice"), Features: refs("airport_latest", "airport_latest:delay")},
 			{
 				Meta:     meta("parted"),
@@ -322,14 +322,14 @@ func TestResolveMistakes(t *testing.T) {
 		on   string
 		msg  string
 	}{
-		{"service", Request{Service: "plian"}, UnknownService, "plian", `project "flights" has no service "plian"; did you mean plain?`},
+		{"service", Request{Service: "plian"}, UnknownService, "plian", `project "flights" has no service "plian"; did you mean "plain"?`},
 		{"service, no hint", Request{Service: "other"}, UnknownService, "other", `project "flights" has no service "other"`},
-		{"view", Request{Features: []string{"airport_lates:delay"}}, UnknownView, "airport_lates", `project "flights" has no view "airport_lates"; did you mean airport_latest?`},
-		{"pinned view", Request{Features: []string{"wrld@3"}}, UnknownView, "wrld", `project "flights" has no view "wrld"; did you mean world?`},
+		{"view", Request{Features: []string{"airport_lates:delay"}}, UnknownView, "airport_lates", `project "flights" has no view "airport_lates"; did you mean "airport_latest"?`},
+		{"pinned view", Request{Features: []string{"wrld@3"}}, UnknownView, "wrld", `project "flights" has no view "wrld"; did you mean "world"?`},
 		{"generation", Request{Features: []string{"airport_latest@9"}}, UnknownView, "airport_latest@9", `view "airport_latest" has no generation 9 in any revision that was applied`},
-		{"feature", Request{Features: []string{"airport_latest:dealy"}}, UnknownFeature, "airport_latest:dealy", `view "airport_latest" has no feature "dealy"; did you mean delay?`},
+		{"feature", Request{Features: []string{"airport_latest:dealy"}}, UnknownFeature, "airport_latest:dealy", `view "airport_latest" has no feature "dealy"; did you mean "delay"?`},
 		{"feature of a pinned generation", Request{Features: []string{"airport_latest@1:taxi"}}, UnknownFeature, "airport_latest@1:taxi", `view "airport_latest@1" has no feature "taxi"`},
-		{"feature on demand", Request{Features: []string{"trend:wors"}}, UnknownFeature, "trend:wors", `view "trend" has no feature "wors"; did you mean worse?`},
+		{"feature on demand", Request{Features: []string{"trend:wors"}}, UnknownFeature, "trend:wors", `view "trend" has no feature "wors"; did you mean "worse"?`},
 		{"generation on demand", Request{Features: []string{"trend@1:worse"}}, BadReference, "trend@1:worse", `trend@1:worse: on-demand view "trend" stores nothing and so has no generations; write trend:worse`},
 		{"reference", Request{Features: []string{"airport_latest@x"}}, BadReference, "airport_latest@x", `feature reference "airport_latest@x": the generation after @ is a whole number from 1`},
 		{"both", Request{Service: "plain", Features: []string{"world"}}, BadReference, "plain", `the request names both service "plain" and a list of features: give one of the two`},
