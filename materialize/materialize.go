@@ -1,22 +1,40 @@
 // Package materialize moves rows to where they are served: from the offline
-// store to the online one (batch), and from Kafka to both (stream).
+// store to the online one ([Batch]), and from Kafka to both ([Stream]).
 //
 // It is written against the interfaces below, which internal/app implements with
-// the stores, so that neither store knows of the other.
+// the stores, and materialize/kafka with Kafka, so that none of them knows of another.
+//
+// It persists nothing itself but resume points, which the online store keeps
+// beside a generation's data: texts under a name (docs/streaming.md).
+//
+//	"offline"      the snapshot of the derived table whose rows are all applied; "-" for an empty table
+//	"topic/3"      the next offset of partition 3 of topic that is not applied, in decimal
+//	"topic/id"     the ID of the topic that the offsets belong to
 package materialize
 
 import (
 	"context"
+	"errors"
+	"iter"
 
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
+)
+
+// Errors that the implementations of the interfaces below return, wrapped, to be tested with errors.Is.
+var (
+	// ErrUnavailable: a store or Kafka cannot be reached or does not answer. The
+	// message names its address. It is retried with backoff; any other error is not.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrConflict: somebody else appended to the log meanwhile.
+	ErrConflict = errors.New("the log has changed meanwhile")
 )
 
 // Online is where the newest rows go. It is safe for concurrent use.
 type Online interface {
 	// Write writes rows (join keys, then features, with Versions); of each entity
 	// key the newest wins, also against what is there. With overwrite it
-	// replaces what is there, whatever its version.
+	// replaces what is there, whatever its version; then no key comes twice. The rows are not kept.
 	Write(ctx context.Context, v registry.ViewGeneration, rows *feature.Batch, overwrite bool) (applied, stale int, err error)
 	// Resumes are the positions up to which inputs have been applied to a generation.
 	Resumes(ctx context.Context, v registry.ViewGeneration) (map[string]string, error)
@@ -30,13 +48,45 @@ type Online interface {
 
 // Log is the log of one source in the offline store. It is safe for concurrent use.
 type Log interface {
-	// Offsets are, per Kafka partition, the next offset that the log does not hold.
+	// Offsets are, per Kafka partition of the topic that src names, the next offset
+	// that the log does not hold.
 	Offsets(ctx context.Context, src *registry.Source) (map[int32]int64, error)
 	// Append adds decoded rows in one commit, with the ranges of offsets that they
-	// (and the dead letters between them) come from. A range must start where the
-	// log ends for that partition, else nothing is added and ErrConflict returned.
+	// (and the dead letters between them) come from; there may be no rows. A range must start where the
+	// log ends for that partition (anywhere, for a partition that the log does not
+	// know), else nothing is added and ErrConflict returned. The rows are not kept.
 	Append(ctx context.Context, src *registry.Source, rows []*feature.Batch, offsets map[int32]OffsetRange) error
 }
 
 // OffsetRange is [From, To) of one Kafka partition.
 type OffsetRange struct{ From, To int64 }
+
+// Tables are the derived tables in the offline store. It is safe for concurrent use.
+type Tables interface {
+	// Refresh brings a view generation's derived table up to date with the log.
+	Refresh(ctx context.Context, v registry.ViewGeneration) (TableState, error)
+	// Scan reads the derived table: batches of the join keys then the features, with Versions;
+	// the rows of one entity key follow each other, the newest last, and older ones
+	// may be left out. A batch is valid until the next is asked for.
+	Scan(ctx context.Context, v registry.ViewGeneration, o ScanOptions) iter.Seq2[*feature.Batch, error]
+}
+
+// TableState describes a derived table.
+type TableState struct {
+	Rows     int64
+	Snapshot string // "" while it is empty
+}
+
+// ScanOptions restricts a Scan.
+type ScanOptions struct {
+	// Since is a TableState.Snapshot: only rows added after it. "" for all.
+	Since string
+	// From and To bound the event time, both inclusive, in microseconds; nil for open.
+	From, To *int64
+}
+
+// Resume point names and values.
+const (
+	resumeOffline = "offline"
+	resumeEmpty   = "-" // of resumeOffline: the table had no snapshot yet
+)

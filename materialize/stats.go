@@ -1,0 +1,181 @@
+package materialize
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/forebay/forebay/registry"
+	"github.com/forebay/forebay/registry/expr"
+)
+
+// State is what a source's stream is doing.
+type State string
+
+// The states.
+const (
+	StateStarting State = "starting" // filling views, joining the group
+	StateRunning  State = "running"
+	StateRetrying State = "retrying" // something is unavailable
+	StateStopped  State = "stopped"
+	StateFailed   State = "failed"
+)
+
+// SourceStats describes the stream of one source. Counts are since the start of the process.
+type SourceStats struct {
+	Source string `json:"source"`
+	Topic  string `json:"topic"`
+	State  State  `json:"state"`
+	Error  string `json:"error,omitempty"` // why it is retrying, or has failed
+
+	Rows        int64            `json:"rows"`         // decoded and applied
+	DeadLetters map[Reason]int64 `json:"dead_letters"` // those of views too
+	Logged      int64            `json:"logged"`       // rows appended to the log
+	Retries     int64            `json:"retries"`      // calls repeated because something was unavailable
+	Restarts    int64            `json:"restarts"`     // sessions that ended with buffers dropped
+	Stalls      int64            `json:"stalls"`       // times that fetching waited for the log
+	Skipped     int64            `json:"skipped"`      // offsets in accepted gaps
+
+	Partitions []PartitionStats `json:"partitions"` // those of this member, sorted
+	Views      []ViewStats      `json:"views"`
+}
+
+// PartitionStats is how far this member is in one partition.
+type PartitionStats struct {
+	Partition  int32   `json:"partition"`
+	Next       int64   `json:"next"` // offset
+	End        int64   `json:"end"`  // offset, as of the last fetch
+	Lag        int64   `json:"lag"`  // records
+	LagSeconds float64 `json:"lag_seconds"`
+}
+
+// ViewStats counts what became of a source's rows in one view generation.
+type ViewStats struct {
+	View       string `json:"view"`
+	Generation int    `json:"generation"`
+	Applied    int64  `json:"applied"`   // written
+	Stale      int64  `json:"stale"`     // the store had a newer one
+	Filtered   int64  `json:"filtered"`  // not selected by the filter
+	NullKeys   int64  `json:"null_keys"` // refused
+	Invalid    int64  `json:"invalid"`   // values that could not be computed
+}
+
+// sourceStats collects SourceStats. It is safe for concurrent use.
+type sourceStats struct {
+	retries, restarts, stalls, skipped atomic.Int64
+
+	mu         sync.Mutex
+	state      State
+	err        error
+	input      Input
+	base       SourceStats
+	partitions map[int32]*partitionStats
+}
+
+type partitionStats struct {
+	next, end int64
+	newest    int64 // of the last record, microseconds
+}
+
+func (s *sourceStats) init(src *registry.Source) {
+	s.base = SourceStats{Source: src.Name, Topic: src.Kafka.Topic, DeadLetters: map[Reason]int64{}}
+	s.state = StateStarting
+	s.partitions = map[int32]*partitionStats{}
+}
+
+func (s *sourceStats) addView(v registry.ViewGeneration) {
+	s.base.Views = append(s.base.Views, ViewStats{View: v.View.Name, Generation: v.Number})
+}
+
+func (s *sourceStats) setState(state State, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state, s.err = state, err
+}
+
+func (s *sourceStats) setInput(in Input) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.input = in
+}
+
+func (s *sourceStats) assign(p Partition, next int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.partitions[p.ID] = &partitionStats{next: next, end: p.End, newest: time.Now().UnixMicro()}
+}
+
+func (s *sourceStats) forget(p int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.partitions, p)
+}
+
+func (s *sourceStats) count(c *Chunk, bad []Bad) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.base.Rows += int64(c.Rows.Rows)
+	for _, b := range bad {
+		s.base.DeadLetters[b.Reason]++
+	}
+	for _, p := range c.Partitions {
+		if at := s.partitions[p.ID]; at != nil {
+			at.next, at.end, at.newest = p.Next, max(p.End, p.Next), p.Newest
+		}
+	}
+}
+
+func (s *sourceStats) countView(v registry.ViewGeneration, st expr.Stats, applied, stale int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range s.base.Views {
+		if k := &s.base.Views[i]; k.View == v.View.Name && k.Generation == v.Number {
+			k.Applied += int64(applied)
+			k.Stale += int64(stale)
+			k.Filtered += int64(st.Filtered)
+			k.NullKeys += int64(st.NullKeys)
+			k.Invalid += int64(st.Invalid)
+		}
+	}
+}
+
+func (s *sourceStats) appended(rows int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.base.Logged += int64(rows)
+}
+
+func (s *sourceStats) health() error {
+	s.mu.Lock()
+	state, err, input := s.state, s.err, s.input
+	s.mu.Unlock()
+	if state == StateRetrying || state == StateFailed {
+		return err
+	}
+	if input != nil {
+		return input.Health()
+	}
+	return nil
+}
+
+func (s *sourceStats) snapshot() SourceStats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.base
+	out.State, out.DeadLetters, out.Views = s.state, maps.Clone(out.DeadLetters), slices.Clone(out.Views)
+	if s.err != nil {
+		out.Error = s.err.Error()
+	}
+	out.Retries, out.Restarts, out.Stalls, out.Skipped = s.retries.Load(), s.restarts.Load(), s.stalls.Load(), s.skipped.Load()
+	for _, id := range slices.Sorted(maps.Keys(s.partitions)) {
+		p := s.partitions[id]
+		st := PartitionStats{Partition: id, Next: p.next, End: p.end, Lag: max(0, p.end-p.next)}
+		if st.Lag > 0 {
+			st.LagSeconds = max(0, time.Since(time.UnixMicro(p.newest)).Seconds())
+		}
+		out.Partitions = append(out.Partitions, st)
+	}
+	return out
+}

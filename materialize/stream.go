@@ -1,0 +1,184 @@
+package materialize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/forebay/forebay/registry"
+)
+
+// StreamConfig says what a [Stream] does, and with what.
+type StreamConfig struct {
+	// Sources are consumed, and their rows appended to their logs. Each has Kafka.
+	Sources []*registry.Source
+	// Views are kept up to date online; their sources are among Sources, by name.
+	Views []registry.ViewGeneration
+
+	Inputs Inputs
+	Online Online
+	Log    Log
+	Tables Tables // for the history of views that have none yet
+
+	// Group begins the name of each source's consumer group: Group-source. By
+	// convention "forebay-" and the project.
+	Group string
+	// UntilCaughtUp ends Run when everything is applied that Kafka had at its start.
+	UntilCaughtUp bool
+	// AcceptGaps goes on where Kafka has deleted records that were not read yet. Default: an error.
+	AcceptGaps bool
+
+	// PollRows is the greatest number of records dealt with at once. Default 5,000.
+	PollRows int
+	// CheckpointEvery is the time between stores of resume points, which bounds what
+	// a restart applies again. Default 1 s.
+	CheckpointEvery time.Duration
+	// LogRows, LogEvery: rows wait for the log until there are so many, or one waits so
+	// long. Defaults 200,000 and 10 s.
+	LogRows  int
+	LogEvery time.Duration
+	// Memory bounds the decoded rows that wait for the log, in bytes, over all
+	// sources; when it is used up nothing is fetched. Default 256 MiB.
+	Memory int64
+
+	// StartTimeout bounds how long stores may be unavailable at the start. Default 30 s.
+	StartTimeout time.Duration
+	// HandoverTimeout bounds the completion of what was read when partitions are
+	// taken away, or at the end; it must be below the group's rebalance timeout. Default 20 s.
+	HandoverTimeout time.Duration
+	// Retry is used when a store is unavailable; its Limit is not.
+	Retry Backoff
+
+	Logger     *slog.Logger          // nil: none
+	Registerer prometheus.Registerer // nil: no metrics
+}
+
+func (c *StreamConfig) setDefaults() {
+	set(&c.PollRows, 5000)
+	set(&c.CheckpointEvery, time.Second)
+	set(&c.LogRows, 200_000)
+	set(&c.LogEvery, 10*time.Second)
+	set(&c.Memory, 256<<20)
+	set(&c.StartTimeout, 30*time.Second)
+	set(&c.HandoverTimeout, 20*time.Second)
+	c.Retry.Limit = 0
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+}
+
+func set[T int | int64 | time.Duration](v *T, otherwise T) {
+	if *v == 0 {
+		*v = otherwise
+	}
+}
+
+// Stream consumes the topics of sources: each row goes to the online store at
+// once, for every view of its source, and to the source's log in commits. It
+// is run once.
+//
+// Each source is a pipeline of its own, in a consumer group of its own, with one sink for the log and
+// one for each view generation. A sink knows the next offset of each partition
+// that it does not hold, from what it has stored beside its data. A partition
+// starts at the least of them, and each sink skips what it holds: the log exactly, by offset; a view by
+// the version of its rows. Nothing else decides what is read, so that a
+// process may end anywhere.
+type Stream struct {
+	cfg       StreamConfig
+	pipelines []*pipeline
+}
+
+// NewStream checks the configuration and compiles the views.
+func NewStream(cfg StreamConfig) (*Stream, error) {
+	cfg.setDefaults()
+	s := &Stream{cfg: cfg}
+	for _, src := range cfg.Sources {
+		if src.Kafka == nil {
+			return nil, fmt.Errorf("source %s has no kafka topic to stream from", src.Name)
+		}
+		p := &pipeline{cfg: &s.cfg, src: src, group: cfg.Group + "-" + src.Name, memory: cfg.Memory / int64(len(cfg.Sources)),
+			log: cfg.Logger.With("source", src.Name, "topic", src.Kafka.Topic)}
+		p.stats.init(src)
+		s.pipelines = append(s.pipelines, p)
+	}
+	for _, v := range cfg.Views {
+		p := s.pipeline(v.View.Source)
+		if p == nil {
+			return nil, fmt.Errorf("view %s: its source %s is not streamed", v, v.View.Source)
+		}
+		if err := p.addView(v); err != nil {
+			return nil, err
+		}
+	}
+	if cfg.Registerer != nil {
+		if err := cfg.Registerer.Register(&collector{s}); err != nil {
+			return nil, fmt.Errorf("register the stream's metrics: %w", err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Stream) pipeline(source string) *pipeline {
+	for _, p := range s.pipelines {
+		if p.src.Name == source {
+			return p
+		}
+	}
+	return nil
+}
+
+// Run streams until ctx ends, and then completes and commits what it has read.
+// Before it starts, views without history get it from the offline store. It returns nil
+// if everything that was read is in both stores; stores that are unavailable are waited for, but
+// not at the start (StartTimeout).
+func (s *Stream) Run(ctx context.Context) error {
+	if s.cfg.Registerer != nil {
+		defer s.cfg.Registerer.Unregister(&collector{s})
+	}
+	for _, p := range s.pipelines {
+		if err := s.cfg.Inputs.Check(ctx, p.src); err != nil {
+			return fmt.Errorf("stream %s: %w", p.src.Name, err)
+		}
+	}
+	// One source that cannot go on stops the others in order: a supervisor
+	// that starts the process again would not see it otherwise.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make([]error, len(s.pipelines))
+	var wg sync.WaitGroup
+	for i, p := range s.pipelines {
+		wg.Go(func() {
+			if err := p.run(ctx); err != nil {
+				errs[i] = fmt.Errorf("stream %s: %w", p.src.Name, err)
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// Health is nil while every source is streamed, and says what is wrong otherwise.
+func (s *Stream) Health() error {
+	var errs []error
+	for _, p := range s.pipelines {
+		if err := p.stats.health(); err != nil {
+			errs = append(errs, fmt.Errorf("stream %s: %w", p.src.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Stats describes every source, in the order of StreamConfig.Sources.
+func (s *Stream) Stats() []SourceStats {
+	stats := make([]SourceStats, len(s.pipelines))
+	for i, p := range s.pipelines {
+		stats[i] = p.stats.snapshot()
+	}
+	return stats
+}
