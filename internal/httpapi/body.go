@@ -1,0 +1,73 @@
+package httpapi
+
+import (
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/forebay/forebay/internal/api"
+)
+
+// readBody reads a whole body of at most max bytes into buf, which it grows. The
+// body must arrive within timeout.
+func readBody(c echo.Context, buf []byte, max int64, timeout time.Duration) ([]byte, error) {
+	req := c.Request()
+	if req.ContentLength > max {
+		return buf[:0], &http.MaxBytesError{Limit: max}
+	}
+	rc := http.NewResponseController(c.Response().Writer)
+	_ = rc.SetReadDeadline(time.Now().Add(timeout))        // in process there is none to set
+	defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // while the request is answered it would look like a client gone
+	if n := req.ContentLength; n >= 0 && int64(cap(buf)) <= n {
+		buf = make([]byte, 0, n+1) // one more, to meet the end without growing
+	}
+	buf = buf[:0]
+	for {
+		if len(buf) == cap(buf) {
+			buf = append(buf, 0)[:len(buf)]
+		}
+		n, err := req.Body.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		switch {
+		case int64(len(buf)) > max:
+			return buf, &http.MaxBytesError{Limit: max}
+		case errors.Is(err, io.EOF):
+			return buf, nil
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return buf, bad(api.CodeBadRequest, "", "the body ended before its Content-Length")
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return buf, failed(http.StatusRequestTimeout, api.CodeTimeout, "the body did not arrive within %s", timeout)
+		case err != nil:
+			return buf, &failure{status: statusClientGone, wire: api.Error{Code: api.CodeCanceled, Message: "the body was cut off"}, cause: err}
+		}
+	}
+}
+
+// wantJSON refuses a body that says it is something other than JSON.
+func wantJSON(req *http.Request) error {
+	if mediaType(req.Header.Get("Content-Type")) == api.TypeJSON || req.Header.Get("Content-Type") == "" {
+		return nil
+	}
+	return failed(http.StatusUnsupportedMediaType, api.CodeUnsupportedMedia, "Content-Type is %q: want application/json", req.Header.Get("Content-Type"))
+}
+
+// mediaType is a Content-Type without its parameters, in lower case; "" if it is none.
+func mediaType(header string) string {
+	if header == api.TypeJSON { // nearly always
+		return header
+	}
+	t, params, err := mime.ParseMediaType(header)
+	if err != nil {
+		return ""
+	}
+	if cs, ok := params["charset"]; ok && t == api.TypeJSON && !strings.EqualFold(cs, "utf-8") {
+		return ""
+	}
+	return t
+}

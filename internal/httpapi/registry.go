@@ -1,0 +1,107 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/forebay/forebay/internal/api"
+	"github.com/forebay/forebay/registry"
+)
+
+// kinds are the kinds of definitions: as YAML names them, as paths do, and how
+// to list them.
+var kinds = []struct {
+	yaml  string
+	paths []string // the first is the one in the documentation
+	list  func(p *registry.Project) []named
+}{
+	{"Entity", []string{"entities", "entity"}, func(p *registry.Project) []named {
+		return list(p.Entities, func(d registry.Entity) string { return d.Name })
+	}},
+	{"Source", []string{"sources", "source"}, func(p *registry.Project) []named {
+		return list(p.Sources, func(d registry.Source) string { return d.Name })
+	}},
+	{"FeatureView", []string{"feature-views", "feature-view", "featureviews", "featureview", "views", "view"}, func(p *registry.Project) []named {
+		return list(p.Views, func(d registry.FeatureView) string { return d.Name })
+	}},
+	{"OnDemandFeatureView", []string{"on-demand-feature-views", "on-demand-feature-view", "ondemandfeatureviews", "ondemandfeatureview", "on-demand-views", "on-demand-view", "on-demand"}, func(p *registry.Project) []named {
+		return list(p.OnDemand, func(d registry.OnDemandView) string { return d.Name })
+	}},
+	{"FeatureService", []string{"feature-services", "feature-service", "featureservices", "featureservice", "services", "service"}, func(p *registry.Project) []named {
+		return list(p.Services, func(d registry.Service) string { return d.Name })
+	}},
+}
+
+// named is a definition with its name.
+type named struct {
+	name       string
+	definition any
+}
+
+func list[T any](definitions []T, name func(T) string) []named {
+	all := make([]named, len(definitions))
+	for i, d := range definitions {
+		all[i] = named{name(d), d}
+	}
+	return all
+}
+
+// definitionsOf finds the definitions that a path asks for.
+func (s *Server) definitionsOf(c echo.Context) (r *registry.Revision, kind string, all []named, err error) {
+	if r, err = s.engine.Revision(c.Request().Context()); err != nil {
+		return nil, "", nil, err
+	}
+	asked := strings.ReplaceAll(strings.ToLower(c.Param("kind")), "_", "-")
+	var known []string
+	for _, k := range kinds {
+		for _, path := range k.paths {
+			if path == asked {
+				return r, k.yaml, k.list(r.Project), nil
+			}
+		}
+		known = append(known, k.paths[0])
+	}
+	return nil, "", nil, failed(http.StatusNotFound, api.CodeUnknownKind, "unknown kind %q: want one of %s%s", c.Param("kind"), strings.Join(known, ", "), hint(asked, known))
+}
+
+// definitions answers GET /v1/registry/{kind}.
+func (s *Server) definitions(c echo.Context) error {
+	r, kind, all, err := s.definitionsOf(c)
+	if err != nil {
+		return err
+	}
+	out := api.Definitions{Revision: r.ID, Kind: kind, Items: make([]json.RawMessage, len(all))}
+	for i, d := range all {
+		if out.Items[i], err = json.Marshal(d.definition); err != nil {
+			return err
+		}
+	}
+	return c.JSON(http.StatusOK, out)
+}
+
+// definition answers GET /v1/registry/{kind}/{name}.
+func (s *Server) definition(c echo.Context) error {
+	r, kind, all, err := s.definitionsOf(c)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(all))
+	for i, d := range all {
+		if d.name != c.Param("name") {
+			names[i] = d.name
+			continue
+		}
+		out := api.Definition{Revision: r.ID, Kind: kind}
+		if out.Definition, err = json.Marshal(d.definition); err != nil {
+			return err
+		}
+		if kind == "FeatureView" {
+			out.Generation = r.Generation(d.name)
+		}
+		return c.JSON(http.StatusOK, out)
+	}
+	return failed(http.StatusNotFound, api.CodeNotFound, "there is no %s %q%s", kind, c.Param("name"), hint(c.Param("name"), names))
+}
