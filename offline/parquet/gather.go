@@ -1,0 +1,63 @@
+package parquet
+
+import "github.com/forebay/forebay/registry/feature"
+
+// gather appends rows of src, in the order given, to dst, a column of the same type.
+func gather(dst, src *feature.Column, rows []uint32) {
+	switch {
+	case len(src.Nulls) > 0 || !src.Type.Kind.Fixed() && src.Type.Kind != feature.List && src.Type.Kind != feature.Embedding:
+		for _, r := range rows {
+			dst.AppendRow(src, int(r))
+		}
+	case src.Type.Kind.Fixed():
+		for _, r := range rows {
+			dst.Nums = append(dst.Nums, src.Nums[r])
+		}
+		dst.Len += len(rows)
+	default:
+		for _, r := range rows {
+			dst.Values = append(dst.Values, src.Values[r])
+		}
+		dst.Len += len(rows)
+	}
+}
+
+// appendRange appends rows [from, to) of src to dst, a column of the same type.
+func appendRange(dst, src *feature.Column, from, to int) {
+	if len(src.Nulls) > 0 || !src.Type.Kind.Fixed() {
+		for i := from; i < to; i++ {
+			dst.AppendRow(src, i)
+		}
+		return
+	}
+	dst.Nums = append(dst.Nums, src.Nums[from:to]...)
+	dst.Len += to - from
+}
+
+// memoryOf is about how many bytes rows [from, Len) of a column take.
+func memoryOf(c *feature.Column, from int) int64 {
+	n := int64(c.Len - from)
+	switch {
+	case c.Type.Kind.Fixed():
+		return 8*n + n/8
+	case c.Type.Kind == feature.String || c.Type.Kind == feature.Bytes:
+		if n == 0 {
+			return 0
+		}
+		return 4*n + n/8 + int64(c.Offsets[c.Len]-c.Offsets[from])
+	}
+	size := 24 * n
+	for _, v := range c.Values[from:] {
+		if v.Kind() == feature.Embedding {
+			size += 4 * int64(len(v.Embedding()))
+			continue
+		}
+		for _, e := range v.List() {
+			size += 24
+			if e.Kind() == feature.String || e.Kind() == feature.Bytes {
+				size += int64(len(e.Bytes()))
+			}
+		}
+	}
+	return size
+}

@@ -1,0 +1,188 @@
+package parquet
+
+import (
+	"context"
+	"errors"
+
+	"github.com/forebay/forebay/registry/feature"
+)
+
+// mergeFilter says which rows of a merge are wanted.
+type mergeFilter struct {
+	from, to *int64 // event times, inclusive
+	newest   bool   // rows that a later row of their key in the same batch replaces may be left out
+}
+
+func (m mergeFilter) wants(v feature.Version) bool {
+	return (m.from == nil || v.EventTime >= *m.from) && (m.to == nil || v.EventTime <= *m.to)
+}
+
+// pick is a row of the block that a source holds.
+type pick struct {
+	src int32
+	row uint32
+}
+
+// merger merges sorted files into batches of the layout's fields, sorted.
+type merger struct {
+	files  []*sortedFile
+	pos    []int // the next row of each file's block
+	heap   []int // files with rows left, the one with the smallest first
+	picks  []pick
+	filter mergeFilter
+	out    *feature.Batch
+	rows   []uint32
+	emit   func(*feature.Batch) error
+}
+
+// merge hands the rows of sorted files, which it closes, to emit, in order of
+// (entity key, version). The batch is reused.
+func merge(ctx context.Context, l *layout, files []*sortedFile, filter mergeFilter, emit func(*feature.Batch) error) (err error) {
+	defer func() {
+		for _, f := range files {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	m := &merger{files: files, pos: make([]int, len(files)), filter: filter, emit: emit, out: feature.NewBatch(l.fields, blockRows)}
+	for i := range files {
+		ok, err := m.load(i)
+		if err != nil {
+			return err
+		}
+		if ok {
+			m.heap = append(m.heap, i)
+		}
+	}
+	for i := len(m.heap)/2 - 1; i >= 0; i-- {
+		m.down(i)
+	}
+	for len(m.heap) > 0 {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := m.step(); err != nil {
+			return err
+		}
+	}
+	return m.flush()
+}
+
+// load reads the next block of file i whole.
+func (m *merger) load(i int) (bool, error) {
+	f := m.files[i]
+	m.pos[i] = 0
+	ok, err := f.advance()
+	if !ok || err != nil {
+		return false, err
+	}
+	if err := f.loadVersions(); err != nil {
+		return false, err
+	}
+	return true, f.loadFeatures()
+}
+
+// step takes rows from the first file of the heap for as long as it is the first.
+func (m *merger) step() error {
+	i := m.heap[0]
+	f := m.files[i]
+	for {
+		row := m.pos[i]
+		if m.filter.wants(f.version(row)) {
+			m.pick(i, row)
+		}
+		m.pos[i]++
+		if m.pos[i] == f.n {
+			// The block's memory is used again: what was picked from it goes out first.
+			if err := m.flush(); err != nil {
+				return err
+			}
+			ok, err := m.load(i)
+			if err != nil {
+				return err
+			}
+			if !ok {
+				m.heap[0] = m.heap[len(m.heap)-1]
+				m.heap = m.heap[:len(m.heap)-1]
+				m.down(0)
+				return nil
+			}
+		} else if len(m.picks) == blockRows {
+			if err := m.flush(); err != nil {
+				return err
+			}
+		}
+		if len(m.heap) > 1 && m.down(0) {
+			return nil
+		}
+	}
+}
+
+func (m *merger) pick(i, row int) {
+	p := pick{int32(i), uint32(row)}
+	if n := len(m.picks); m.filter.newest && n > 0 {
+		last := m.picks[n-1]
+		if m.files[last.src].keys.Compare(int(last.row), m.files[i].keys, row) == 0 {
+			m.picks[n-1] = p
+			return
+		}
+	}
+	m.picks = append(m.picks, p)
+}
+
+func (m *merger) less(a, b int) bool {
+	fa, fb := m.files[a], m.files[b]
+	if c := fa.keys.Compare(m.pos[a], fb.keys, m.pos[b]); c != 0 {
+		return c < 0
+	}
+	return fa.version(m.pos[a]).Compare(fb.version(m.pos[b])) < 0
+}
+
+// down moves entry i of the heap to its place and reports whether it moved.
+func (m *merger) down(i int) bool {
+	moved := false
+	for {
+		c := 2*i + 1
+		if c >= len(m.heap) {
+			return moved
+		}
+		if c+1 < len(m.heap) && m.less(m.heap[c+1], m.heap[c]) {
+			c++
+		}
+		if !m.less(m.heap[c], m.heap[i]) {
+			return moved
+		}
+		m.heap[i], m.heap[c] = m.heap[c], m.heap[i]
+		i, moved = c, true
+	}
+}
+
+// flush hands out what was picked.
+func (m *merger) flush() error {
+	if len(m.picks) == 0 {
+		return nil
+	}
+	m.out.Reset()
+	// Runs of rows of one file are copied column by column.
+	for start := 0; start < len(m.picks); {
+		end := start + 1
+		for end < len(m.picks) && m.picks[end].src == m.picks[start].src {
+			end++
+		}
+		f := m.files[m.picks[start].src]
+		m.rows = m.rows[:0]
+		for _, p := range m.picks[start:end] {
+			m.rows = append(m.rows, p.row)
+			m.out.Versions = append(m.out.Versions, f.version(int(p.row)))
+		}
+		for j, c := range f.keyCols {
+			gather(m.out.Columns[j], c, m.rows)
+		}
+		for j, c := range f.featCols {
+			gather(m.out.Columns[len(f.keyCols)+j], c, m.rows)
+		}
+		start = end
+	}
+	m.out.Rows = len(m.picks)
+	m.picks = m.picks[:0]
+	return m.emit(m.out)
+}
