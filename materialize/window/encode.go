@@ -71,7 +71,7 @@ func (g *group) numeric() bool {
 //	sum, sum of squares (as Exact), minimum, maximum: those the group keeps
 //	items     min(n, N) of first_n, then of last_n: the version as four varints, the value
 //	set       distinct_count: uvarint 0 where full, else 1 + the number of cells, and the cells in order
-//	sketch    HLL, KLL, frequencies: uvarint length (0 for one that failed), CRC-32C big-endian, the serial form of DataSketches
+//	sketch    HLL, KLL, frequencies: uvarint length (0 for one that failed), CRC-32C of a letter for the kind (h, k, f) and the rest, big-endian, the serial form of DataSketches
 //	keyed     uvarint 0 where full, else 1 + the number of keys; of each, in order: the cell, uvarint n, infinities ×2, sum
 func (g *group) appendAcc(dst []byte, a *acc) []byte {
 	inf := a.posInf+a.negInf > 0
@@ -116,13 +116,13 @@ func (g *group) appendAcc(dst []byte, a *acc) []byte {
 		dst = appendSet(dst, a.distinct)
 	}
 	if g.hll {
-		dst = appendSketch(dst, a.sketch.fail, func() ([]byte, error) { return a.sketch.hll.ToCompactSlice() })
+		dst = appendSketch(dst, 'h', a.sketch.fail, func() ([]byte, error) { return a.sketch.hll.ToCompactSlice() })
 	}
 	if g.quantiles {
-		dst = appendSketch(dst, a.sketch.fail, func() ([]byte, error) { return a.sketch.kll.ToSlice() })
+		dst = appendSketch(dst, 'k', a.sketch.fail, func() ([]byte, error) { return a.sketch.kll.ToSlice() })
 	}
 	if g.top > 0 {
-		dst = appendSketch(dst, a.top.fail, func() ([]byte, error) { return a.top.sketch.ToSlice() })
+		dst = appendSketch(dst, 'f', a.top.fail, func() ([]byte, error) { return a.top.sketch.ToSlice() })
 	}
 	if g.keys > 0 {
 		dst = appendKeyed(dst, a.keys)
@@ -147,7 +147,7 @@ func (a *acc) single(g *group) feature.Value {
 }
 
 // appendSketch writes a sketch; length 0 stands for one that failed.
-func appendSketch(dst []byte, fail error, serial func() ([]byte, error)) []byte {
+func appendSketch(dst []byte, kind byte, fail error, serial func() ([]byte, error)) []byte {
 	if fail != nil {
 		return append(dst, 0)
 	}
@@ -156,12 +156,17 @@ func appendSketch(dst []byte, fail error, serial func() ([]byte, error)) []byte 
 		return append(dst, 0)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(b)))
-	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(b, castagnoli))
+	dst = binary.BigEndian.AppendUint32(dst, sketchSum(kind, b))
 	return append(dst, b...)
 }
 
 // castagnoli guards sketches: their library panics on bytes that it did not write.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sketchSum is the checksum of a sketch's kind ('h', 'k' or 'f') and bytes.
+func sketchSum(kind byte, b []byte) uint32 {
+	return crc32.Update(crc32.Checksum([]byte{kind}, castagnoli), castagnoli, b)
+}
 
 func appendSet(dst []byte, s *set) []byte {
 	if s.full {
@@ -415,7 +420,7 @@ func (d *decoder) acc(g *group, a *acc) {
 		a.sketch = d.sketches(g)
 	}
 	if g.top > 0 {
-		b, fail := d.sketch()
+		b, fail := d.sketch('f')
 		a.top = &frequent{fail: fail}
 		if fail == nil && d.err == nil {
 			sk, err := frequencies.NewFrequencyItemsSketchFromSlice[string](b, common.ItemSketchStringHasher{}, common.ItemSketchStringSerDe{})
@@ -476,7 +481,7 @@ func (d *decoder) keyed() *keyed {
 var errSketch = errors.New("the sketch could not be kept")
 
 // sketch reads the bytes of a sketch, or the error of one that had failed.
-func (d *decoder) sketch() ([]byte, error) {
+func (d *decoder) sketch(kind byte) ([]byte, error) {
 	n := d.count(1)
 	if n == 0 {
 		return nil, errSketch
@@ -486,7 +491,7 @@ func (d *decoder) sketch() ([]byte, error) {
 		return nil, nil
 	}
 	sum, b := binary.BigEndian.Uint32(d.src), slices.Clone(d.src[4:4+n])
-	if d.src = d.src[4+n:]; crc32.Checksum(b, castagnoli) != sum {
+	if d.src = d.src[4+n:]; sketchSum(kind, b) != sum {
 		d.fail("a sketch with a wrong checksum")
 	}
 	return b, nil
@@ -495,7 +500,7 @@ func (d *decoder) sketch() ([]byte, error) {
 func (d *decoder) sketches(g *group) *sketches {
 	s := &sketches{}
 	if g.hll {
-		b, fail := d.sketch()
+		b, fail := d.sketch('h')
 		if s.fail = fail; fail == nil && d.err == nil {
 			h, err := hll.NewHllSketchFromSlice(b, true)
 			if err = decoded("HLL", err); err != nil {
@@ -505,7 +510,7 @@ func (d *decoder) sketches(g *group) *sketches {
 		}
 	}
 	if g.quantiles {
-		b, fail := d.sketch()
+		b, fail := d.sketch('k')
 		if fail != nil {
 			s.fail = fail
 		} else if d.err == nil {

@@ -365,7 +365,7 @@ func randomEvents(r *rand.Rand, n int) []event {
 func TestValuesEqualTheDefinition(t *testing.T) {
 	r := seeded(t)
 	var scratch Scratch
-	for round := range 3000 {
+	for round := range 1000 {
 		aggs := randomAggregations(r)
 		if len(aggs) == 0 {
 			continue
