@@ -1,0 +1,75 @@
+package online
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// ErrRecord: a record given to Write is too short to carry its order. It is a
+// mistake of the caller; nothing was written.
+var ErrRecord = errors.New("not a record")
+
+// Order is the part of an encoded record that orders it against others under
+// its key: shared bytes, compared as unsigned ones. It is empty for what is too
+// short to be a record.
+func Order(value []byte) []byte {
+	if len(value) < OrderStart+OrderLen {
+		return nil
+	}
+	return value[OrderStart : OrderStart+OrderLen]
+}
+
+// Newer reports whether a record replaces another under IfNewer; one that is
+// absent or too short is replaced by any.
+func Newer(value, than []byte) bool { return bytes.Compare(Order(value), Order(than)) > 0 }
+
+// CheckRecords returns ErrRecord if one of the records cannot be written. Every Store calls it first.
+func CheckRecords(records []Record) error {
+	for i := range records {
+		if r := &records[i]; len(r.Value) < OrderStart+OrderLen {
+			return fmt.Errorf("%w: record %d, of %s@%d, has %d bytes, want at least %d", ErrRecord, i, r.Key.View, r.Key.Generation, len(r.Value), OrderStart+OrderLen)
+		}
+	}
+	return nil
+}
+
+// NewestOfEach is records without those of which another, newer one has the same key;
+// records itself if there are none. Stores that write one batch in several steps use it
+// where a step would not compare with what is there.
+func NewestOfEach(records []Record) []Record {
+	order := make([]int, len(records))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		if c := records[i].Key.compare(&records[j].Key); c != 0 {
+			return c
+		}
+		return bytes.Compare(Order(records[j].Value), Order(records[i].Value))
+	})
+	var newest []Record
+	for n, i := range order {
+		if n > 0 && records[i].Key.compare(&records[order[n-1]].Key) == 0 {
+			continue
+		}
+		newest = append(newest, records[i])
+	}
+	if len(newest) == len(records) {
+		return records
+	}
+	return newest
+}
+
+func (k *Key) compare(o *Key) int {
+	if c := cmp.Compare(k.Generation, o.Generation); c != 0 {
+		return c
+	}
+	if c := bytes.Compare(k.Entity, o.Entity); c != 0 {
+		return c
+	}
+	return strings.Compare(k.View, o.View)
+}
