@@ -22,7 +22,8 @@ type Input interface {
 	// Ends are, per partition of the topic that has records, the offset after the last that can be read now.
 	Ends(ctx context.Context) (map[int32]int64, error)
 	// Poll waits for records until ctx ends (then it returns an empty chunk), and decodes up to
-	// max of them. Until Done no partition comes or goes.
+	// max of them. Until Done no partition comes or goes. After ErrUnavailable (the records'
+	// schema cannot be had) the next Poll decodes the same records.
 	Poll(ctx context.Context, max int) (*Chunk, error)
 	// Done says that the chunk of the last Poll has been dealt with.
 	Done()

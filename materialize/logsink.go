@@ -74,7 +74,7 @@ func (l *logSink) add(c *Chunk) error {
 	for _, p := range c.Partitions {
 		next, ok := l.next[p.ID]
 		if !ok {
-			return fmt.Errorf("%w: records of partition %d came, which is not assigned", errAgain, p.ID)
+			return fmt.Errorf("%w: records of partition %d came, which is not assigned", ErrAgain, p.ID)
 		}
 		if p.Next <= next {
 			whole = whole && p.Records == 0
@@ -226,7 +226,7 @@ func (l *logSink) append(b logBuffer) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: another member has these partitions: %w", errAgain, err)
+	return fmt.Errorf("%w: another member has these partitions: %w", ErrAgain, err)
 }
 
 // batchBytes is about the memory of a batch.

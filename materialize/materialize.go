@@ -28,6 +28,8 @@ var (
 	ErrUnavailable = errors.New("unavailable")
 	// ErrConflict: somebody else appended to the log meanwhile.
 	ErrConflict = errors.New("the log has changed meanwhile")
+	// ErrAgain, from an Input: it is of no more use. The stream opens another and starts from what the stores hold.
+	ErrAgain = errors.New("the stream has to start again")
 )
 
 // Online is where the newest rows go. It is safe for concurrent use.

@@ -66,7 +66,7 @@ func (s *session) assign(ctx context.Context, topicID string, partitions []Parti
 			if at, ok := applied[i][p.ID]; ok && at < p.Start && held[p.ID] >= p.Start {
 				// Kafka has deleted what the view lacks, the log has it.
 				v.lacksHistory = true
-				return nil, fmt.Errorf("%w: %s lacks records that only the offline log has", errAgain, v)
+				return nil, fmt.Errorf("%w: %s lacks records that only the offline log has", ErrAgain, v)
 			}
 			at, err := s.startOf(p, "view "+v.String(), applied[i])
 			if err != nil {
@@ -119,7 +119,7 @@ func (s *session) Revoked(_ context.Context, partitions []int32) {
 		}
 		if err != nil {
 			// The partitions go all the same: the next owner starts from what the stores hold.
-			s.failure = fmt.Errorf("%w: partitions were taken away before they were completed: %w", errAgain, err)
+			s.failure = fmt.Errorf("%w: partitions were taken away before they were completed: %w", ErrAgain, err)
 		}
 	}
 	s.waiting.Store(false)
@@ -134,7 +134,7 @@ func (s *session) Lost(partitions []int32) {
 	s.waiting.Store(false)
 	for _, p := range partitions {
 		if s.owned[p] && s.failure == nil {
-			s.failure = fmt.Errorf("%w: the group gave partitions to others", errAgain)
+			s.failure = fmt.Errorf("%w: the group gave partitions to others", ErrAgain)
 		}
 	}
 	s.forget(partitions)
@@ -208,7 +208,7 @@ func (s *session) bootstrap(ctx context.Context) error {
 		}
 		result, err := batch.Run(ctx, BatchRequest{View: v.ViewGeneration})
 		if errors.Is(err, ErrUnavailable) && !s.first {
-			return fmt.Errorf("%w: %w", errAgain, err)
+			return fmt.Errorf("%w: %w", ErrAgain, err)
 		}
 		if err != nil {
 			return err

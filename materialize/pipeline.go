@@ -42,10 +42,6 @@ func (p *pipeline) addView(v registry.ViewGeneration) error {
 	return nil
 }
 
-// errAgain ends a session whose buffers cannot be completed; the next one starts
-// from what the stores hold.
-var errAgain = errors.New("start again from what the stores hold")
-
 func (p *pipeline) run(ctx context.Context) error {
 	pause := p.cfg.Retry.Min
 	set(&pause, 100*time.Millisecond)
@@ -57,7 +53,7 @@ func (p *pipeline) run(ctx context.Context) error {
 		case err == nil:
 			p.stats.setState(StateStopped, nil)
 			return nil
-		case errors.Is(err, errAgain) && ctx.Err() == nil:
+		case errors.Is(err, ErrAgain) && ctx.Err() == nil:
 			p.log.Warn("the stream starts again from what the stores hold", "reason", err)
 			p.stats.restarts.Add(1)
 		default:

@@ -72,6 +72,12 @@ func (s *session) run(ctx context.Context) error {
 	}()
 
 	s.stats.setState(StateStarting, nil)
+	if !s.first {
+		// A topic that was deleted is no reason to try for ever.
+		if err := s.retryIn(ctx, "Kafka", func(ctx context.Context) error { return s.cfg.Inputs.Check(ctx, s.src) }); err != nil {
+			return err
+		}
+	}
 	if err := s.bootstrap(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -138,6 +144,12 @@ func (s *session) turn(ctx context.Context) error {
 	chunk, err := s.input.Poll(poll, s.cfg.PollRows)
 	cancel()
 	defer s.input.Done()
+	if errors.Is(err, ErrUnavailable) {
+		err = s.retry("the schema registry", func(ctx context.Context) (err error) {
+			chunk, err = s.input.Poll(ctx, s.cfg.PollRows)
+			return err
+		})
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure != nil {
@@ -283,7 +295,7 @@ func (s *session) retryIn(ctx context.Context, what string, op func(context.Cont
 		s.stats.setState(StateRetrying, err)
 	}, func(ctx context.Context) error {
 		if failing && s.waiting.Load() {
-			return fmt.Errorf("%w: %s is unavailable and partitions are to move", errAgain, what)
+			return fmt.Errorf("%w: %s is unavailable and partitions are to move", ErrAgain, what)
 		}
 		return op(ctx)
 	})

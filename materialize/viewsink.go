@@ -173,7 +173,7 @@ func (k *viewSink) checkpoint(topicID string) error {
 		}
 		for p, at := range k.known {
 			if stored[p] < at {
-				lost = fmt.Errorf("%w: the online store has lost writes to view %s: it held %s/%d up to offset %d, and holds it up to %d", errAgain, k.ViewGeneration, topic, p, at, stored[p])
+				lost = fmt.Errorf("%w: the online store has lost writes to view %s: it held %s/%d up to offset %d, and holds it up to %d", ErrAgain, k.ViewGeneration, topic, p, at, stored[p])
 				return nil
 			}
 		}
