@@ -163,7 +163,7 @@ func (st *lookupState) feastEntities(r *feastRequest, sel *selection.Selection, 
 	needed := feastRequestFields(sel)
 	rows = -1
 	for _, in := range r.entities {
-		key := f.recognise(in, e, sel, p)
+		key := f.recognise(in, r, e, sel, p)
 		var n int
 		switch {
 		case key >= 0:
@@ -184,7 +184,7 @@ func (st *lookupState) feastEntities(r *feastRequest, sel *selection.Selection, 
 	}
 	var missing []string
 	for _, name := range needed {
-		if !slices.ContainsFunc(r.entities, func(in feastColumn) bool { return in.name == name }) {
+		if !r.gives(name) {
 			missing = append(missing, "'"+name+"'")
 		}
 	}
@@ -197,7 +197,7 @@ func (st *lookupState) feastEntities(r *feastRequest, sel *selection.Selection, 
 
 // recognise finds the lookup's column that an entity column is meant for, -1 for
 // none, and notes it for the answer if it is a join key.
-func (f *feastState) recognise(in feastColumn, e *entityColumns, sel *selection.Selection, p *registry.Project) int {
+func (f *feastState) recognise(in feastColumn, r *feastRequest, e *entityColumns, sel *selection.Selection, p *registry.Project) int {
 	name := in.name
 	column := e.find([]byte(name))
 	if column >= e.keys {
@@ -214,6 +214,9 @@ func (f *feastState) recognise(in feastColumn, e *entityColumns, sel *selection.
 			return -1 // nothing that is known: left out of the answer
 		}
 		column = renamedKey(sel, name)
+		if column >= 0 && r.gives(sel.Keys[column].Name) {
+			column = -1 // the new name is there as well, and counts
+		}
 	}
 	key := feastKey{name: name, column: column, values: in.values}
 	if i := slices.IndexFunc(f.given, func(k feastKey) bool { return k.name == name }); i >= 0 {

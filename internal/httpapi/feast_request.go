@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -119,6 +120,11 @@ type feastRequest struct {
 type feastColumn struct {
 	name   string
 	values []byte
+}
+
+// gives reports whether entities have a column of a name.
+func (r *feastRequest) gives(name string) bool {
+	return slices.ContainsFunc(r.entities, func(in feastColumn) bool { return in.name == name })
 }
 
 // parseFeastRequest reads what pydantic would: unknown fields are ignored, of a

@@ -283,9 +283,9 @@ func (e *entityColumns) entity(s *jsonscan.Scanner, i int) error {
 		if e.seen[j] != i+1 && !e.shared[j] {
 			at := entityPlace(i, c.Name)
 			if j < e.keys {
-				return bad(api.CodeMissingKey, at, "%s lacks the key %q (a %s); where there is none, say null", entityPlace(i, ""), c.Name, c.Type)
+				return bad(api.CodeMissingKey, at, "%s lacks the key %q (%s); where there is none, say null", entityPlace(i, ""), c.Name, c.Type)
 			}
-			return bad(api.CodeMissingField, at, "%s lacks the request field %q (a %s); where there is none, say null", entityPlace(i, ""), c.Name, c.Type)
+			return bad(api.CodeMissingField, at, "%s lacks the request field %q (%s); where there is none, say null", entityPlace(i, ""), c.Name, c.Type)
 		}
 	}
 	return nil
