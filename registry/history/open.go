@@ -16,8 +16,6 @@ import (
 	_ "gocloud.dev/blob/s3blob"    // s3://
 )
 
-// Schemes are the schemes of the URLs that Open takes.
-func Schemes() []string { return []string{"file", "s3", "gs", "azblob", "mem"} }
 
 // Open opens the history at a URL: file:///folder, s3://bucket/folder,
 // gs://bucket/folder, azblob://container/folder or mem://. Query parameters are

@@ -48,9 +48,10 @@ type Consumer struct {
 	Through []lineage.Node `json:"through"` // the changed definitions, ordered
 }
 
-// Empty reports whether there is nothing to apply: the newest revision declares it all.
+// Empty reports whether there is nothing to apply: Base declares it all. The first
+// revision is something to apply, even of a project without definitions.
 func (p *Plan) Empty() bool {
-	return len(p.Changes) == 0 && (p.Base == nil || p.Base.Project.Name == p.Project)
+	return p.Base != nil && p.Base.Project.Name == p.Project && len(p.Changes) == 0
 }
 
 // Blocking reports whether a finding is blocking.
@@ -120,18 +121,6 @@ func Compute(head *registry.Revision, known []registry.Generation, next *registr
 		return nil, fmt.Errorf("plan: %w", err)
 	}
 	c.consumers(p)
-	return p, nil
-}
-
-// Diff is what led from one revision to another: a plan with changes, generations
-// and consumers, but without findings and backfills, which are for what is still
-// to be applied. An older revision may be the later one of the two.
-func Diff(from, to *registry.Revision) (*Plan, error) {
-	p, err := Compute(from, to.Generations, to.Project)
-	if err != nil {
-		return nil, err
-	}
-	p.Findings, p.Backfills = nil, nil
 	return p, nil
 }
 
