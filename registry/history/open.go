@@ -16,7 +16,6 @@ import (
 	_ "gocloud.dev/blob/s3blob"    // s3://
 )
 
-
 // Open opens the history at a URL: file:///folder, s3://bucket/folder,
 // gs://bucket/folder, azblob://container/folder or mem://. Query parameters are
 // those of gocloud.dev's openers (region, endpoint, …). A file URL must be
