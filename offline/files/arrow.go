@@ -19,9 +19,7 @@ import (
 // arrowTable reads Arrow IPC, one record batch at a time.
 type arrowTable struct {
 	file   File
-	in     *os.File
 	schema *arrow.Schema
-	count  int64 // rows; -1 while unknown
 }
 
 func openArrow(f File) (t *arrowTable, err error) {
@@ -29,32 +27,27 @@ func openArrow(f File) (t *arrowTable, err error) {
 	if err != nil {
 		return nil, err
 	}
-	t = &arrowTable{file: f, in: in, count: -1}
-	r, err := t.batches()
-	if err == nil {
-		t.schema = r.Schema()
-		err = duplicate(f, t.names())
-	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	t = &arrowTable{file: f}
+	r, err := t.batches(in)
 	if err != nil {
-		return nil, errors.Join(err, in.Close())
+		return nil, err
 	}
-	return t, nil
+	t.schema = r.Schema()
+	return t, duplicate(f, t.names())
 }
 
-// batches starts to read the file's record batches from the start.
-func (t *arrowTable) batches() (r batchReader, err error) {
+// batches starts to read the file's record batches.
+func (t *arrowTable) batches(in *os.File) (r batchReader, err error) {
 	defer t.guard(&err)
-	if _, err := t.in.Seek(0, io.SeekStart); err != nil {
-		return nil, fmt.Errorf("read %s: %w", t.file.Name, err)
-	}
 	if t.file.Format == ArrowFile {
 		var file *ipc.FileReader
-		if file, err = ipc.NewFileReader(t.in); err == nil {
+		if file, err = ipc.NewFileReader(in); err == nil {
 			return file, nil
 		}
 	} else {
 		var stream *ipc.Reader
-		if stream, err = ipc.NewReader(bufio.NewReaderSize(t.in, 256<<10)); err == nil {
+		if stream, err = ipc.NewReader(bufio.NewReaderSize(in, 256<<10)); err == nil {
 			return stream, nil
 		}
 	}
@@ -89,9 +82,9 @@ func (t *arrowTable) names() []string {
 	return ns
 }
 
-func (t *arrowTable) rows() int64 { return t.count }
+func (t *arrowTable) rows() int64 { return -1 }
 
-func (t *arrowTable) close() error { return t.in.Close() }
+func (t *arrowTable) close() error { return nil }
 
 // locate finds a column by its path: the index at each level.
 func (t *arrowTable) locate(path []string) (at []int, f arrow.Field, ok bool) {
@@ -165,23 +158,26 @@ func (t *arrowTable) records(ctx context.Context, paths [][]string) iter.Seq2[ar
 			fields = append(fields, f)
 		}
 		schema := arrow.NewSchema(fields, nil)
-		r, err := t.batches()
+		in, _, err := t.file.open()
 		if err != nil {
 			yield(nil, err)
 			return
 		}
-		var done int64
+		defer func() { _ = in.Close() }() // it was read only
+		r, err := t.batches(in)
+		if err != nil {
+			yield(nil, err)
+			return
+		}
 		for {
 			rec, err := t.next(ctx, r, schema, paths)
 			if errors.Is(err, io.EOF) {
-				t.count = done
 				return
 			}
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			done += rec.NumRows()
 			for at := int64(0); at < rec.NumRows(); at += runRows {
 				if !yield(rec.NewSlice(at, min(at+runRows, rec.NumRows())), nil) {
 					return

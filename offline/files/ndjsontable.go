@@ -22,10 +22,10 @@ func openNDJSONTable(ctx context.Context, f File, want []Want) (table, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &textTable{file: f, in: in}
+	t := &textTable{file: f}
 	names, shapes, err := inferNDJSON(ctx, f, in, &t.count)
-	if err != nil {
-		return nil, errors.Join(err, in.Close())
+	if err = errors.Join(err, in.Close()); err != nil {
+		return nil, err
 	}
 	index := make(map[string]int, len(names))
 	for i, n := range names {
@@ -38,7 +38,7 @@ func openNDJSONTable(ctx context.Context, f File, want []Want) (table, error) {
 		t.columns = append(t.columns, c)
 		index[n] = i
 	}
-	t.start = func() (rowReader, error) {
+	t.start = func(in io.Reader) (rowReader, error) {
 		return &ndjsonRows{object: newObject(in), columns: t.columns, index: index, raw: make([][]byte, len(names))}, nil
 	}
 	return t, nil

@@ -18,8 +18,8 @@ type Want struct {
 	Use string // what for, for errors: "entity key", "instant", "request field"
 }
 
-// Spine is an opened file of the rows to enrich. It can be read more than once, by
-// one goroutine at a time.
+// Spine is an opened file of the rows to enrich. It can be read more than once, also
+// at the same time.
 type Spine struct {
 	file   File
 	want   []Want

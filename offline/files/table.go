@@ -22,7 +22,8 @@ type table interface {
 	// rows is the number of rows; -1 while unknown.
 	rows() int64
 	// records yields the columns with these paths, run by run. A record and what it
-	// is made of are the receiver's. It may be called again, from the start.
+	// is made of are the receiver's. It may be called again, from the start, also by
+	// another goroutine while the first goes on.
 	records(ctx context.Context, paths [][]string) iter.Seq2[arrow.Record, error]
 	close() error
 }

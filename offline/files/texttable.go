@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"os"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
@@ -17,11 +16,10 @@ import (
 // textTable is a text file whose columns were given types.
 type textTable struct {
 	file    File
-	in      *os.File
 	columns []textColumn
 	count   int64
-	// start begins to read the file's rows, from the start.
-	start func() (rowReader, error)
+	// start begins to read the file's rows.
+	start func(in io.Reader) (rowReader, error)
 }
 
 // textColumn is a column of a text file.
@@ -56,7 +54,7 @@ func (t *textTable) names() []string {
 
 func (t *textTable) rows() int64 { return t.count }
 
-func (t *textTable) close() error { return t.in.Close() }
+func (t *textTable) close() error { return nil }
 
 func (t *textTable) index(name string) int {
 	for i, c := range t.columns {
@@ -90,11 +88,13 @@ func (t *textTable) records(ctx context.Context, paths [][]string) iter.Seq2[arr
 			fields, arrowFields = append(fields, t.columns[i].Field), append(arrowFields, t.columns[i].arrowField())
 		}
 		schema := arrow.NewSchema(arrowFields, nil)
-		if _, err := t.in.Seek(0, io.SeekStart); err != nil {
-			yield(nil, fmt.Errorf("read %s: %w", t.file.Name, err))
+		in, _, err := t.file.open()
+		if err != nil {
+			yield(nil, err)
 			return
 		}
-		r, err := t.start()
+		defer func() { _ = in.Close() }() // it was read only
+		r, err := t.start(in)
 		if err != nil {
 			yield(nil, err)
 			return
@@ -156,10 +156,10 @@ func openCSVTable(f File, want []Want) (table, error) {
 		return nil, err
 	}
 	_, names, err := csvHeader(f, in)
-	if err != nil {
-		return nil, errors.Join(err, in.Close())
+	if err = errors.Join(err, in.Close()); err != nil {
+		return nil, err
 	}
-	t := &textTable{file: f, in: in, count: -1}
+	t := &textTable{file: f, count: -1}
 	for _, n := range names {
 		c := textColumn{Field: feature.Field{Name: n, Type: feature.TypeString}}
 		for _, w := range want {
@@ -169,7 +169,7 @@ func openCSVTable(f File, want []Want) (table, error) {
 		}
 		t.columns = append(t.columns, c)
 	}
-	t.start = func() (rowReader, error) {
+	t.start = func(in io.Reader) (rowReader, error) {
 		s, _, err := csvHeader(f, in)
 		return &csvRows{s: s, columns: t.columns}, err
 	}
