@@ -209,6 +209,7 @@ share.coordinator.state.topic.replication.factor=%[6]d
 share.coordinator.state.topic.min.isr=%[7]d
 group.initial.rebalance.delay.ms=0
 log.segment.bytes=67108864
+log.retention.ms=-1
 log.cleaner.dedupe.buffer.size=16777216
 log.retention.check.interval.ms=1000
 log.initial.task.delay.ms=1000
