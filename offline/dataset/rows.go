@@ -115,7 +115,7 @@ func appendBytes(dst, b []byte) []byte {
 // appendCanonical appends the canonical form of an array's values: for each a byte,
 // 0 for null or 1, and the value.
 func appendCanonical(dst []byte, arr arrow.Array) []byte {
-	value := canonical(arr)
+	value := encoder(arr)
 	for i := range arr.Len() {
 		dst = appendOne(dst, arr, i, value)
 	}
@@ -129,8 +129,8 @@ func appendOne(dst []byte, arr arrow.Array, i int, value func([]byte, int) []byt
 	return value(append(dst, 1), i)
 }
 
-// canonical appends value i of an array, which is not null; nil where all are.
-func canonical(arr arrow.Array) func(dst []byte, i int) []byte {
+// encoder appends value i of an array, which is not null; nil where all are.
+func encoder(arr arrow.Array) func(dst []byte, i int) []byte {
 	switch a := arr.(type) {
 	case *array.Boolean:
 		return func(dst []byte, i int) []byte {
@@ -209,7 +209,7 @@ func canonical(arr arrow.Array) func(dst []byte, i int) []byte {
 	case *array.Struct:
 		fields := make([]func([]byte, int) []byte, a.NumField())
 		for j := range fields {
-			fields[j] = canonical(a.Field(j))
+			fields[j] = encoder(a.Field(j))
 		}
 		return func(dst []byte, i int) []byte {
 			for j, f := range fields {
@@ -218,7 +218,7 @@ func canonical(arr arrow.Array) func(dst []byte, i int) []byte {
 			return dst
 		}
 	case array.ListLike: // a map is a list of structs of key and value
-		elem := canonical(a.ListValues())
+		elem := encoder(a.ListValues())
 		return func(dst []byte, i int) []byte {
 			start, end := a.ValueOffsets(i)
 			dst = binary.LittleEndian.AppendUint32(dst, uint32(end-start)) //nolint:gosec // 32 bits of offsets
