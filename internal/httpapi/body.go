@@ -15,15 +15,12 @@ import (
 )
 
 // readBody reads a whole body of at most max bytes into buf, which it grows. The
-// body must arrive within timeout.
+// body must arrive within timeout, which observe has set.
 func readBody(c echo.Context, buf []byte, max int64, timeout time.Duration) ([]byte, error) {
 	req := c.Request()
 	if req.ContentLength > max {
 		return buf[:0], &http.MaxBytesError{Limit: max}
 	}
-	rc := http.NewResponseController(c.Response().Writer)
-	_ = rc.SetReadDeadline(time.Now().Add(timeout))        // in process there is none to set
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }() // while the request is answered it would look like a client gone
 	if n := req.ContentLength; n >= 0 && int64(cap(buf)) <= n {
 		buf = make([]byte, 0, n+1) // one more, to meet the end without growing
 	}
@@ -38,6 +35,8 @@ func readBody(c echo.Context, buf []byte, max int64, timeout time.Duration) ([]b
 		case int64(len(buf)) > max:
 			return buf, &http.MaxBytesError{Limit: max}
 		case errors.Is(err, io.EOF):
+			// While the request is answered the deadline would look like a client gone.
+			_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
 			return buf, nil
 		case errors.Is(err, io.ErrUnexpectedEOF):
 			return buf, bad(api.CodeBadRequest, "", "the body ended before its Content-Length")

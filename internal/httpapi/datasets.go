@@ -105,7 +105,6 @@ func (s *Server) spool(c echo.Context, rc *http.ResponseController, path string)
 		return fmt.Errorf("keep a spine: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	defer func() { _ = rc.SetReadDeadline(time.Time{}) }()
 	body := progress{func() { _ = rc.SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout)) }, io.LimitReader(req.Body, s.cfg.MaxSpine+1)}
 	n, err := io.Copy(onlyWriter{f}, body)
 	switch {
@@ -118,6 +117,7 @@ func (s *Server) spool(c echo.Context, rc *http.ResponseController, path string)
 	case n > s.cfg.MaxSpine:
 		return &http.MaxBytesError{Limit: s.cfg.MaxSpine}
 	}
+	_ = rc.SetReadDeadline(time.Time{}) // or the join would look as if the client had gone
 	return nil
 }
 

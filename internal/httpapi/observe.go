@@ -35,9 +35,14 @@ func (s *Server) observe(pattern string, describe answer, next echo.HandlerFunc)
 			ctx = telemetry.WithTrace(ctx, t.NewSpan())
 			c.SetRequest(req.WithContext(ctx))
 		}
-		// A client that does not read its answer must not hold the handler for ever.
-		// Where there is no connection (in process) there is nothing to time out.
-		_ = http.NewResponseController(res.Writer).SetWriteDeadline(start.Add(s.cfg.BodyTimeout + s.cfg.RequestTimeout + s.cfg.BodyTimeout))
+		// A client that does not send its body, or does not read its answer, must not
+		// hold a connection for ever, also where the handler never reads the body (what
+		// is left of it is read by net/http). In process there is nothing to time out.
+		rc := http.NewResponseController(res.Writer)
+		if req.ContentLength != 0 {
+			_ = rc.SetReadDeadline(start.Add(s.cfg.BodyTimeout))
+		}
+		_ = rc.SetWriteDeadline(start.Add(s.cfg.BodyTimeout + s.cfg.RequestTimeout + s.cfg.BodyTimeout))
 
 		err := s.recovered(c, next)
 		status := res.Status
