@@ -3,7 +3,7 @@ package parquet
 import (
 	"errors"
 	"fmt"
-	"unsafe"
+	"math"
 
 	"github.com/apache/iceberg-go"
 	pq "github.com/parquet-go/parquet-go"
@@ -120,47 +120,66 @@ func (w *fileWriter) writeColumn(i int, c *feature.Column, from, to int) error {
 		return err
 	}
 	w.stats[i].add(c, from, to)
-	hasNulls := len(c.Nulls) > 0
-	for row := from; row < to; row++ {
-		if hasNulls && c.IsNull(row) {
-			if spec.required {
-				return fmt.Errorf("column %q: null in a column without nulls", spec.Name)
-			}
-			vs = append(vs, pq.Value{}.Level(0, 0, i))
-			continue
+	if spec.required && c.Nulls.Count() > 0 {
+		return fmt.Errorf("column %q: null in a column without nulls", spec.Name)
+	}
+	if c.Type.Kind == feature.List || c.Type.Kind == feature.Embedding {
+		return w.writeLists(i, c, from, to, def)
+	}
+	valueOf := valuesOf(spec, c)
+	if spec.required {
+		for row := from; row < to; row++ {
+			vs = append(vs, valueOf(row)) // the zero levels are right
 		}
-		var v pq.Value
-		switch c.Type.Kind {
-		case feature.Bool:
-			v = pq.BooleanValue(c.Nums[row] != 0)
-		case feature.Int64, feature.Timestamp:
-			if spec.narrow {
-				v = pq.Int32Value(int32(c.Nums[row]))
+	} else {
+		null := pq.Value{}.Level(0, 0, i)
+		hasNulls := len(c.Nulls) > 0
+		for row := from; row < to; row++ {
+			if hasNulls && c.IsNull(row) {
+				vs = append(vs, null)
 			} else {
-				v = pq.Int64Value(int64(c.Nums[row]))
+				vs = append(vs, valueOf(row).Level(0, def, i))
 			}
-		case feature.Float64:
-			v = pq.DoubleValue(*(*float64)(unsafe.Pointer(&c.Nums[row])))
-		case feature.String, feature.Bytes:
-			v = pq.ByteArrayValue(c.Bytes(row))
-		default:
-			vs = appendList(vs, c.Values[row], def, i)
-			if len(vs) >= maxValues {
-				if _, err := w.leaves[i].WriteRowValues(vs); err != nil {
-					return err
-				}
-				vs = vs[:0]
-			}
-			continue
 		}
-		vs = append(vs, v.Level(0, def, i))
 	}
 	w.values = vs
-	if len(vs) == 0 {
-		return nil
-	}
 	_, err := w.leaves[i].WriteRowValues(vs)
 	return err
+}
+
+// valuesOf makes Parquet values, without levels, of a column's rows.
+func valuesOf(spec *column, c *feature.Column) func(row int) pq.Value {
+	switch {
+	case c.Type.Kind == feature.Bool:
+		return func(row int) pq.Value { return pq.BooleanValue(c.Nums[row] != 0) }
+	case spec.narrow:
+		return func(row int) pq.Value { return pq.Int32Value(int32(c.Nums[row])) }
+	case c.Type.Kind == feature.Float64:
+		return func(row int) pq.Value { return pq.DoubleValue(math.Float64frombits(c.Nums[row])) }
+	case c.Type.Kind.Fixed():
+		return func(row int) pq.Value { return pq.Int64Value(int64(c.Nums[row])) }
+	}
+	return func(row int) pq.Value { return pq.ByteArrayValue(c.Bytes(row)) }
+}
+
+// writeLists hands over lists, no more than maxValues elements at once.
+func (w *fileWriter) writeLists(i int, c *feature.Column, from, to, def int) error {
+	vs := w.values[:0]
+	for row := from; row < to; row++ {
+		if c.IsNull(row) {
+			vs = append(vs, pq.Value{}.Level(0, 0, i))
+		} else {
+			vs = appendList(vs, c.Values[row], def, i)
+		}
+		if len(vs) >= maxValues || row == to-1 {
+			if _, err := w.leaves[i].WriteRowValues(vs); err != nil {
+				return err
+			}
+			vs = vs[:0]
+		}
+	}
+	w.values = vs
+	return nil
 }
 
 // appendList appends the elements of a list or embedding; def is the level of an empty one.
