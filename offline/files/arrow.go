@@ -40,18 +40,46 @@ func openArrow(f File) (t *arrowTable, err error) {
 // batches starts to read the file's record batches.
 func (t *arrowTable) batches(in *os.File) (r batchReader, err error) {
 	defer t.guard(&err)
+	info, err := in.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", t.file.Name, err)
+	}
+	mem := ipc.WithAllocator(boundedAllocator{memory.DefaultAllocator, 16<<20 + 256*int(info.Size())})
 	if t.file.Format == ArrowFile {
 		var file *ipc.FileReader
-		if file, err = ipc.NewFileReader(in); err == nil {
+		if file, err = ipc.NewFileReader(in, mem); err == nil {
 			return file, nil
 		}
 	} else {
 		var stream *ipc.Reader
-		if stream, err = ipc.NewReader(bufio.NewReaderSize(in, 256<<10)); err == nil {
+		if stream, err = ipc.NewReader(bufio.NewReaderSize(in, 256<<10), mem); err == nil {
 			return stream, nil
 		}
 	}
 	return nil, t.damaged(err)
+}
+
+// boundedAllocator refuses a buffer that is larger than a file can mean: a damaged
+// file says of a compressed buffer that it has any number of bytes.
+type boundedAllocator struct {
+	memory.Allocator
+	limit int
+}
+
+// Allocate implements memory.Allocator; the panic ends in guard.
+func (a boundedAllocator) Allocate(size int) []byte {
+	if size < 0 || size > a.limit {
+		panic(fmt.Sprintf("a buffer of %d bytes", size))
+	}
+	return a.Allocator.Allocate(size)
+}
+
+// Reallocate implements memory.Allocator.
+func (a boundedAllocator) Reallocate(size int, b []byte) []byte {
+	if size < 0 || size > a.limit {
+		panic(fmt.Sprintf("a buffer of %d bytes", size))
+	}
+	return a.Allocator.Reallocate(size, b)
 }
 
 // batchReader is what ipc.FileReader and ipc.Reader share.
@@ -205,6 +233,9 @@ func (t *arrowTable) next(ctx context.Context, r batchReader, schema *arrow.Sche
 		at, _, _ := t.locate(p)
 		if cols[i], err = pick(batch, at); err != nil {
 			return nil, &SchemaError{File: t.file.Name, Column: p[len(p)-1], Msg: err.Error()}
+		}
+		if err := sound(cols[i].Data()); err != nil {
+			return nil, fmt.Errorf("%s: column %q: %w", t.file.Name, p[len(p)-1], err)
 		}
 	}
 	return array.NewRecord(schema, cols, batch.NumRows()), nil
