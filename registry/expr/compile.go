@@ -169,6 +169,10 @@ func (r *resolver) unknown(offset int, hint, format string, args ...any) {
 	r.errs = append(r.errs, &Error{Kind: UnknownName, Offset: offset, Message: fmt.Sprintf(format, args...), Hint: hint})
 }
 
+func (r *resolver) noFunction(offset int, name, hint string) {
+	r.errs = append(r.errs, &Error{Kind: UnknownFunction, Offset: offset, Message: "there is no function " + name + "()", Hint: hint})
+}
+
 // visit looks at e, in which the given variables of comprehensions exist.
 func (r *resolver) visit(e ast.Expr, locals []string) {
 	switch e.Kind() {
@@ -286,7 +290,7 @@ func (r *resolver) call(e ast.Expr, locals []string) {
 			case r.scope.env.HasFunction(qualified):
 				fn, t = qualified, nil
 			case !variable && (t.AsIdent() == "math" || t.AsIdent() == "strings"):
-				r.unknown(r.offset(t), nearest.Hint(qualified, r.functions()), "there is no function %s", qualified)
+				r.noFunction(r.offset(t), qualified, nearest.Hint(qualified, r.functions()))
 				fn, t = "", nil
 			}
 		}
@@ -316,7 +320,7 @@ func (r *resolver) call(e ast.Expr, locals []string) {
 	} else {
 		at = strings.LastIndex(r.source[:at], fn)
 	}
-	r.unknown(max(0, at), hint, "there is no function %s()", fn)
+	r.noFunction(max(0, at), fn, hint)
 }
 
 // functions lists the names of functions as expressions write them.

@@ -3,7 +3,7 @@
 //
 // cel-go parses and type-checks an expression and brings the functions; what it
 // means for a value to be absent is decided here, since CEL's null is a value
-// like any other and ours is SQL's. See docs/semantics.md:
+// like any other and ours is SQL's. See docs/expressions.md:
 //
 //   - An operator or function that meets null gives null. && and || absorb it:
 //     false && null is false, true || null is true.
@@ -125,9 +125,10 @@ type ErrorKind uint8
 // The sorts of mistakes in an expression.
 const (
 	Syntax      ErrorKind = iota // it is no CEL
-	UnknownName                  // a column, view, feature, request field or function that does not exist
-	BadType                      // an operator or function applied to what it does not take
-	WrongResult                  // the value is of another type than declared
+	UnknownName                  // a column, view, feature or request field that does not exist
+	UnknownFunction
+	BadType     // an operator or function applied to what it does not take
+	WrongResult // the value is of another type than declared
 )
 
 // Error is one mistake in an expression.

@@ -189,7 +189,7 @@ func (l *loader) checkAggregations(d *viewDecl, src *sourceDecl, scope *expr.Sco
 		for _, w := range a.windows {
 			name := a.output(w.text.string)
 			if outputs[name] {
-				w.text.report(DuplicateName, "give one of them a name:", "two aggregations are called %q", name)
+				w.text.report(DuplicateName, "give one of them a name", "two aggregations are called %q", name)
 				continue
 			}
 			outputs[name] = true
@@ -204,17 +204,19 @@ func (l *loader) checkAggregations(d *viewDecl, src *sourceDecl, scope *expr.Sco
 }
 
 // output is the name of the feature of one window: [column_]function[_n]_window,
-// or name_window.
+// or name_window. last_n with n: 5 is called last_5.
 func (a *aggregationDecl) output(window string) string {
 	if a.Name != "" {
 		return a.Name + "_" + window
 	}
-	parts := []string{a.Function}
+	var parts []string
 	if a.Column != "" {
-		parts = []string{a.Column, a.Function}
+		parts = append(parts, a.Column)
 	}
 	if a.n.node != nil {
-		parts = append(parts, strconv.Itoa(a.N))
+		parts = append(parts, strings.TrimSuffix(a.Function, "_n"), strconv.Itoa(a.N))
+	} else {
+		parts = append(parts, a.Function)
 	}
 	return strings.Join(append(parts, window), "_")
 }
@@ -253,7 +255,7 @@ func (l *loader) checkAggregation(a *aggregationDecl, src *sourceDecl) (feature.
 	}
 	switch {
 	case a.n.node == nil && f.n != "" && !f.nOptional:
-		fail(a.function, "", "%s needs n:, %s", f.name, f.n)
+		fail(a.function, "", "%s needs the key \"n\", %s", f.name, f.n)
 	case a.n.node != nil && f.n == "" && !a.by.given():
 		fail(text{item: a.n}, "leave it out", "%s has no n", f.name)
 	case a.n.node != nil && f.n != "" && (a.N < f.nMin || a.N > f.nMax):
@@ -268,7 +270,7 @@ func (l *loader) checkAggregation(a *aggregationDecl, src *sourceDecl) (feature.
 	}
 	if !a.column.given() {
 		if !f.rows {
-			fail(a.function, "", "%s needs a column:", f.name)
+			fail(a.function, "", "%s needs the key \"column\"", f.name)
 			return none, false
 		}
 		if a.by.given() {

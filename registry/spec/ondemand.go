@@ -73,7 +73,7 @@ func (l *loader) checkOnDemand(d *onDemandDecl) {
 			if strings.ContainsAny(t.string, ":@") {
 				t.report(BadReference, "expressions say which features they read", "an input is a view's name, not the reference %q", t.string)
 			} else {
-				t.unknown("view", l.viewNames())
+				t.unknown("view", t.string, l.viewNames())
 			}
 			whole = false
 			continue

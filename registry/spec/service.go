@@ -151,7 +151,7 @@ func (l *loader) checkRenames(d *serviceDecl) {
 	for _, r := range d.renames {
 		e := l.entities[r.Entity]
 		if e == nil {
-			r.entity.unknown("entity", sortedKeys(l.entities))
+			r.entity.unknown("entity", r.Entity, sortedKeys(l.entities))
 			continue
 		}
 		l.checkRename(r, e.JoinKeys, e.whole, "entity", e.Name)
@@ -183,7 +183,7 @@ type serviceCheck struct {
 func (c *serviceCheck) entry(e *serviceEntry) {
 	fs, whole, found := c.loader.outputs(e.Ref.View)
 	if !found {
-		e.ref.unknown("view", c.viewNames())
+		e.ref.unknown("view", e.Ref.View, c.viewNames())
 		return
 	}
 	if e.Ref.Generation > 0 && c.onDemand[e.Ref.View] != nil {

@@ -3,8 +3,10 @@ package spec
 import (
 	"encoding/json"
 	"flag"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -58,7 +60,7 @@ func TestBroken(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range allCodes {
-		if !codes[c] {
+		if !codes[c] && c != FileUnreadable { // see TestUnreadable
 			t.Errorf("no broken repository has %s", c)
 		}
 		if !strings.Contains(string(docs), "`"+string(c)+"`") {
@@ -171,6 +173,28 @@ func TestDefaults(t *testing.T) {
 	}
 	if repo.Project.Name != "p" || repo.Project.Views[0].Features[0].Type != feature.TypeTimestamp {
 		t.Errorf("project %+v", repo.Project)
+	}
+}
+
+func TestUnreadable(t *testing.T) {
+	large := append([]byte("kind: Entity\n"), make([]byte, maxFile)...)
+	_, ds := LoadFS(fstest.MapFS{
+		"forebay.yaml": {Data: []byte("version: 1\nproject: p\n")},
+		"large.yaml":   {Data: large},
+		"link.yaml":    {Data: []byte("nowhere.yaml"), Mode: fs.ModeSymlink},
+		"other.yaml":   {Data: []byte("kind: Entitty\n")},
+	})
+	var got []string
+	for _, d := range ds {
+		got = append(got, d.String())
+	}
+	want := []string{
+		"large.yaml:1:1: the file is larger than 4 MiB [file-unreadable] (split it)",
+		"link.yaml:1:1: file does not exist [file-unreadable]",
+		`other.yaml:1:7: there is no kind "Entitty" [unknown-kind] (did you mean "Entity"?)`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got\n%s", strings.Join(got, "\n"))
 	}
 }
 

@@ -101,7 +101,7 @@ func (l *loader) checkView(d *viewDecl) {
 	}
 	src := l.sources[d.source.string]
 	if src == nil {
-		d.source.unknown("source", sortedKeys(l.sources))
+		d.source.unknown("source", d.source.string, sortedKeys(l.sources))
 		return
 	}
 	d.Source = src.Name
@@ -128,7 +128,7 @@ func (l *loader) viewKeys(d *viewDecl) []feature.Field {
 	for _, t := range d.entities {
 		e := l.entities[t.string]
 		if e == nil {
-			t.unknown("entity", sortedKeys(l.entities))
+			t.unknown("entity", t.string, sortedKeys(l.entities))
 			continue
 		}
 		repeated := false

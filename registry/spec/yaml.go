@@ -195,9 +195,9 @@ func (t text) report(code Code, hint, format string, args ...any) {
 	t.item.report(code, hint, format, args...)
 }
 
-// unknown reports that nothing has the name.
-func (t text) unknown(what string, known []string) {
-	t.report(UnknownReference, nearest.Hint(t.string, known), "there is no %s %q", what, t.string)
+// unknown reports that nothing has the name, which the text is or contains.
+func (t text) unknown(what, name string, known []string) {
+	t.report(UnknownReference, nearest.Hint(name, known), "there is no %s %q", what, name)
 }
 
 // inside is the place of the byte at offset of the text. It is exact where the
@@ -312,6 +312,10 @@ func (i item) entries() []entry {
 	for _, v := range values {
 		key := item{i.file, v.Key}
 		if !key.plain() {
+			continue
+		}
+		if v.Key.Type() == ast.MergeKeyType {
+			key.report(YAMLUnsupported, "write it out", "merge keys are not read")
 			continue
 		}
 		if !key.scalar() {
@@ -438,10 +442,6 @@ func (o *object) choice(key, def string, of ...string) string {
 func (o *object) finish() {
 	for _, e := range o.entries {
 		if o.taken[e.key.string] {
-			continue
-		}
-		if e.key.string == "<<" {
-			e.key.report(YAMLUnsupported, "write it out", "merge keys are not read")
 			continue
 		}
 		hint := nearest.Hint(e.key.string, o.asked)
