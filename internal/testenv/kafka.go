@@ -246,7 +246,7 @@ type reaper struct {
 }
 
 func startReaper(dir string) (*reaper, error) {
-	cmd := exec.Command("sh", "-c", `cat >/dev/null; for f in "$0"/*/pid; do [ -f "$f" ] && kill -9 -- "-$(cat "$f")" 2>/dev/null; done; rm -rf "$0" || { sleep 1; rm -rf "$0"; }`, dir)
+	cmd := exec.Command("sh", "-c", `cat >/dev/null; for f in "$0"/*/pid; do [ -f "$f" ] && kill -s KILL -- "-$(cat "$f")" 2>/dev/null; done; rm -rf "$0" || { sleep 1; rm -rf "$0"; }`, dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	pipe, err := cmd.StdinPipe()
 	if err != nil {
