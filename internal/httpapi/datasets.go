@@ -16,34 +16,13 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/forebay/forebay/internal/api"
+	"github.com/forebay/forebay/offline/files"
 	"github.com/forebay/forebay/registry/feature"
 )
 
-// formats are the formats of spines and datasets, by media type; the first of
-// each format is the one that answers carry.
-var formats = []struct{ media, format string }{
-	{api.TypeParquet, "parquet"}, {"application/x-parquet", "parquet"}, {"application/parquet", "parquet"},
-	{api.TypeArrow, "arrow"}, {"application/x-apache-arrow-stream", "arrow"},
-	{api.TypeCSV, "csv"}, {"application/csv", "csv"},
-	{api.TypeNDJSON, "ndjson"}, {"application/ndjson", "ndjson"}, {"application/jsonl", "ndjson"}, {"application/x-jsonlines", "ndjson"},
-}
-
-func formatOf(media string) string {
-	for _, f := range formats {
-		if f.media == media {
-			return f.format
-		}
-	}
-	return ""
-}
-
-func mediaOf(format string) string {
-	for _, f := range formats {
-		if f.format == format {
-			return f.media
-		}
-	}
-	return ""
+// extensions name the files that spines and results wait in.
+var extensions = map[files.Format]string{
+	files.Parquet: "parquet", files.CSV: "csv", files.NDJSON: "ndjson", files.ArrowStream: "arrows", files.ArrowFile: "arrow",
 }
 
 const formatsText = api.TypeParquet + ", " + api.TypeArrow + ", " + api.TypeCSV + " or " + api.TypeNDJSON
@@ -53,12 +32,12 @@ const formatsText = api.TypeParquet + ", " + api.TypeArrow + ", " + api.TypeCSV 
 // wait in temporary files, and the answer is sent whole, with the ID in a header.
 func (s *Server) buildDataset(c echo.Context) (err error) {
 	req := c.Request()
-	in := formatOf(mediaType(req.Header.Get("Content-Type")))
-	if in == "" {
+	in := files.FormatOfMediaType(req.Header.Get("Content-Type"))
+	if in == files.Unknown {
 		return failed(http.StatusUnsupportedMediaType, api.CodeUnsupportedMedia, "Content-Type is %q: a spine is %s", req.Header.Get("Content-Type"), formatsText)
 	}
 	out := accepted(req.Header.Values("Accept"))
-	if out == "" {
+	if out == files.Unknown {
 		return failed(http.StatusNotAcceptable, api.CodeNotAcceptable, "Accept is %q: a dataset is %s", strings.Join(req.Header.Values("Accept"), ", "), formatsText)
 	}
 	build, err := parseDatasetQuery(req.URL.RawQuery)
@@ -74,8 +53,8 @@ func (s *Server) buildDataset(c echo.Context) (err error) {
 			s.log.ErrorContext(req.Context(), "a dataset's temporary files were not removed", "dir", dir, "error", rerr)
 		}
 	}()
-	build.Spine = DatasetFile{Path: filepath.Join(dir, "spine."+in), Format: in}
-	build.Out = DatasetFile{Path: filepath.Join(dir, "dataset."+out), Format: out}
+	build.Spine = DatasetFile{Path: filepath.Join(dir, "spine."+extensions[in]), Format: in}
+	build.Out = DatasetFile{Path: filepath.Join(dir, "dataset."+extensions[out]), Format: out}
 	rc := http.NewResponseController(c.Response().Writer)
 	_ = rc.SetWriteDeadline(time.Time{}) // a join takes the time it takes; in process there is no deadline to set
 	if err := s.spool(c, rc, build.Spine.Path); err != nil {
@@ -86,7 +65,7 @@ func (s *Server) buildDataset(c echo.Context) (err error) {
 		return within(req.Context(), err)
 	}
 	h := c.Response().Header()
-	h.Set("Content-Type", mediaOf(out))
+	h.Set("Content-Type", out.MediaType())
 	h.Set(api.HeaderDataset, dataset.ID)
 	h.Set(api.HeaderDatasetRows, strconv.FormatInt(dataset.Rows, 10))
 	h.Set(api.HeaderRevision, dataset.Revision)
@@ -157,15 +136,15 @@ type onlyWriter struct{ io.Writer }
 
 // accepted picks the format of an answer: of what Accept names and we have, the
 // one with the greatest q, the first of equals. Parquet where everything is fine.
-func accepted(accept []string) string {
-	best, most := "", 0.0
-	any := true
+func accepted(accept []string) files.Format {
+	best, most := files.Unknown, 0.0
+	anything := true
 	for _, part := range strings.Split(strings.Join(accept, ","), ",") {
 		media, params, _ := strings.Cut(strings.TrimSpace(part), ";")
 		if media = strings.ToLower(strings.TrimSpace(media)); media == "" {
 			continue
 		}
-		any = false
+		anything = false
 		q := 1.0
 		if _, value, ok := strings.Cut(strings.ReplaceAll(params, " ", ""), "q="); ok {
 			value, _, _ = strings.Cut(value, ";")
@@ -175,19 +154,19 @@ func accepted(accept []string) string {
 			}
 			q = parsed
 		}
-		format := formatOf(media)
+		format := files.FormatOfMediaType(media)
 		switch media {
 		case "*/*", "application/*":
-			format, q = "parquet", q/1e6 // what is named goes first
+			format, q = files.Parquet, q/1e6 // what is named goes first
 		case "text/*":
-			format, q = "csv", q/1e6
+			format, q = files.CSV, q/1e6
 		}
-		if format != "" && q > most {
+		if format != files.Unknown && q > most {
 			best, most = format, q
 		}
 	}
-	if any {
-		return "parquet"
+	if anything {
+		return files.Parquet
 	}
 	return best
 }

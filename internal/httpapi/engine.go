@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/forebay/forebay/internal/api"
+	"github.com/forebay/forebay/offline/files"
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/selection"
@@ -76,10 +77,10 @@ type DatasetRequest struct {
 	Spine, Out DatasetFile
 }
 
-// DatasetFile is a file and its format: parquet, arrow (IPC stream), csv or ndjson.
+// DatasetFile is a file and its format; the path has the format's extension.
 type DatasetFile struct {
 	Path   string
-	Format string
+	Format files.Format
 }
 
 // NotFoundError says that something named in a request does not exist.

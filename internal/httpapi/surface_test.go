@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/forebay/forebay/internal/api"
+	"github.com/forebay/forebay/offline/files"
 )
 
 // openapi.json describes the routes that there are, and no others.
@@ -151,7 +152,7 @@ func TestDatasets(t *testing.T) {
 		if string(spine) == "bad" {
 			return api.Dataset{}, &InputError{Code: api.CodeBadSpine, Field: "driver_id", Message: "the spine lacks driver_id"}
 		}
-		if err := os.WriteFile(req.Out.Path, append([]byte(req.Out.Format+":"), spine...), 0o600); err != nil {
+		if err := os.WriteFile(req.Out.Path, append([]byte(req.Out.Format.String()+":"), spine...), 0o600); err != nil {
 			t.Error(err)
 		}
 		return api.Dataset{ID: "sha256:da7a", Rows: 1, Revision: "sha256:c0ffee"}, nil
@@ -160,17 +161,17 @@ func TestDatasets(t *testing.T) {
 	s := newTestServer(t, Config{TempDir: dir, MaxSpine: 100}, e)
 	res := ask(t, s.Handler(), http.MethodPost, "/v1/datasets?features=driver_stats,%20customer_profile:age&known_at=2026-01-02T00:00:00Z&timestamp=at&name=mine&full_names=true", "a,b\n",
 		"Content-Type", "text/csv; charset=utf-8", "Accept", "application/vnd.apache.arrow.stream")
-	if res.Code != 200 || res.Body.String() != "arrow:a,b\n" || res.Header().Get("X-Forebay-Dataset") != "sha256:da7a" || res.Header().Get("X-Forebay-Rows") != "1" ||
+	if res.Code != 200 || res.Body.String() != "Arrow stream:a,b\n" || res.Header().Get("X-Forebay-Dataset") != "sha256:da7a" || res.Header().Get("X-Forebay-Rows") != "1" ||
 		res.Header().Get("Content-Type") != api.TypeArrow || res.Header().Get("X-Forebay-Revision") != "sha256:c0ffee" {
 		t.Errorf("%d %v %s", res.Code, res.Header(), res.Body)
 	}
 	if !slices.Equal(asked.Select.Features, []string{"driver_stats", "customer_profile:age"}) || asked.KnownAt == nil || *asked.KnownAt != 1767312000000000 ||
-		asked.Timestamp != "at" || asked.Name != "mine" || !asked.Select.FullNames || asked.Spine.Format != "csv" {
+		asked.Timestamp != "at" || asked.Name != "mine" || !asked.Select.FullNames || asked.Spine.Format != files.CSV {
 		t.Errorf("the engine was asked for %+v", asked)
 	}
 	for accept, want := range map[string]string{
-		"": "parquet", "*/*": "parquet", "text/csv": "csv", "application/x-ndjson, */*": "ndjson", "text/csv;q=0.5, application/vnd.apache.parquet;q=0.9": "parquet",
-		"text/html, text/*": "csv", "application/json": "", "text/csv;q=0": "",
+		"": "Parquet", "*/*": "Parquet", "text/csv": "CSV", "application/x-ndjson, */*": "NDJSON", "text/csv;q=0.5, application/vnd.apache.parquet;q=0.9": "Parquet",
+		"text/html, text/*": "CSV", "application/vnd.apache.arrow.file": "Arrow file", "application/json": "", "text/csv;q=0": "",
 	} {
 		res := ask(t, s.Handler(), http.MethodPost, "/v1/datasets?service=driver_svc", "x", "Content-Type", api.TypeParquet, "Accept", accept)
 		if want == "" {
