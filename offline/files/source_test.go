@@ -353,7 +353,7 @@ func TestCutOff(t *testing.T) {
 		}
 		src := makeSource(t, "t_us timestamp", "s string", "li list<int64>")
 		path := filepath.Join(t.TempDir(), name)
-		for n := 0; n < len(raw); n += 7 {
+		for n := 0; n < len(raw); n += 61 {
 			if err := os.WriteFile(path, raw[:n], 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -374,7 +374,7 @@ func TestDamaged(t *testing.T) {
 		}
 		src := makeSource(t, "t_us timestamp", "s string", "li list<int64>")
 		path := filepath.Join(t.TempDir(), name)
-		for n := 0; n < len(raw); n += 11 {
+		for n := 0; n < len(raw); n += 101 {
 			b := append([]byte(nil), raw...)
 			b[n] ^= 0x55
 			if err := os.WriteFile(path, b, 0o600); err != nil {
