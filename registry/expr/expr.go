@@ -79,6 +79,9 @@ func (p *Program) Eval(in []*feature.Column, rows int, out *feature.Column) (inv
 
 // eval is Eval for the rows in sel only, or for the first rows if sel is nil.
 func (p *Program) eval(in []*feature.Column, rows int, sel []int, out *feature.Column) (invalid int) {
+	if p.root == nil {
+		return copyRows(in[0], rows, sel, out)
+	}
 	if sel != nil {
 		rows = len(sel)
 	}
@@ -91,13 +94,6 @@ func (p *Program) eval(in []*feature.Column, rows int, sel []int, out *feature.C
 		if sel != nil {
 			f.row = sel[i]
 		}
-		if p.root == nil {
-			out.AppendRow(in[0], f.row)
-			if in[0].Bad.Get(f.row) {
-				invalid++
-			}
-			continue
-		}
 		f.steps = MaxSteps
 		v := p.root.eval(&f)
 		if p.result.Kind == feature.List && !v.IsNull() {
@@ -107,6 +103,47 @@ func (p *Program) eval(in []*feature.Column, rows int, sel []int, out *feature.C
 			invalid++
 		}
 		out.Append(v)
+	}
+	return invalid
+}
+
+// copyRows appends the rows in sel of a column to another of its type, or the
+// first rows if sel is nil. It returns how many of them are invalid.
+func copyRows(in *feature.Column, rows int, sel []int, out *feature.Column) (invalid int) {
+	start, fixed := out.Len, in.Type.Kind.Fixed()
+	switch {
+	case fixed && sel == nil:
+		out.Nums = append(out.Nums, in.Nums[:rows]...)
+	case fixed:
+		for _, row := range sel {
+			out.Nums = append(out.Nums, in.Nums[row])
+		}
+	}
+	if sel != nil {
+		rows = len(sel)
+	}
+	if fixed {
+		if out.Len += rows; len(in.Nulls) == 0 {
+			return 0
+		}
+	}
+	for i := range rows {
+		row := i
+		if sel != nil {
+			row = sel[i]
+		}
+		switch {
+		case !fixed:
+			out.AppendRow(in, row)
+		case in.Nulls.Get(row):
+			out.Nulls.Set(start + i)
+			if in.Bad.Get(row) {
+				out.Bad.Set(start + i)
+			}
+		}
+		if in.Bad.Get(row) {
+			invalid++
+		}
 	}
 	return invalid
 }

@@ -223,6 +223,17 @@ func (n *call) ref(f *frame) ref.Val {
 	case invalid, n.tooLarge != nil && n.tooLarge(args):
 		return invalidRef()
 	}
+	return n.apply(args)
+}
+
+// apply calls the function. One that panics on what is in a row, as CEL's own
+// evaluator expects of them too, makes this value invalid and no more.
+func (n *call) apply(args []ref.Val) (r ref.Val) {
+	defer func() {
+		if recover() != nil {
+			r = invalidRef()
+		}
+	}()
 	return settle(n.fn(args))
 }
 

@@ -4,15 +4,15 @@ import (
 	"bytes"
 	"cmp"
 	"math"
+	"strings"
 
 	"github.com/google/cel-go/common/overloads"
 
 	"github.com/forebay/forebay/registry/feature"
 )
 
-// unaryOps and binaryOps are the native operators by CEL's overload names.
-// Functions: read-only tables would be globals too, but could be written to.
-
+// unaryOp finds the native operator of one operand by CEL's name of the
+// overload; nil if it has none and CEL's own function is called.
 func unaryOp(overload string) func(feature.Value) feature.Value {
 	switch overload {
 	case overloads.LogicalNot:
@@ -32,6 +32,7 @@ func unaryOp(overload string) func(feature.Value) feature.Value {
 	return nil
 }
 
+// binaryOp is unaryOp for operators of two operands.
 func binaryOp(overload string) func(a, b feature.Value) feature.Value {
 	switch overload {
 	case overloads.AddInt64:
@@ -112,7 +113,8 @@ func floatOp(op func(x, y float64) float64) func(a, b feature.Value) feature.Val
 func finite(f float64) bool { return !math.IsInf(f, 0) && f == f }
 
 // comparison finds <, <=, > and >= of two values of one type, or of an int64 and
-// a float64. Nothing is less or greater than NaN, nor equal to it.
+// a float64, and the tests of one text against another. Nothing is less or
+// greater than NaN, nor equal to it.
 func comparison(overload string) func(a, b feature.Value) feature.Value {
 	switch overload {
 	case overloads.LessInt64, overloads.LessTimestamp:
@@ -139,6 +141,12 @@ func comparison(overload string) func(a, b feature.Value) feature.Value {
 		return mixed(func(c int) bool { return c > 0 })
 	case overloads.GreaterEqualsInt64Double, overloads.GreaterEqualsDoubleInt64:
 		return mixed(func(c int) bool { return c >= 0 })
+	case overloads.StartsWithString:
+		return func(a, b feature.Value) feature.Value { return feature.OfBool(strings.HasPrefix(a.Str(), b.Str())) }
+	case overloads.EndsWithString:
+		return func(a, b feature.Value) feature.Value { return feature.OfBool(strings.HasSuffix(a.Str(), b.Str())) }
+	case overloads.ContainsString:
+		return func(a, b feature.Value) feature.Value { return feature.OfBool(strings.Contains(a.Str(), b.Str())) }
 	case overloads.LessString, overloads.LessBytes:
 		return func(a, b feature.Value) feature.Value { return feature.OfBool(a.Str() < b.Str()) }
 	case overloads.LessEqualsString, overloads.LessEqualsBytes:

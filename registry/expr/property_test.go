@@ -442,6 +442,22 @@ func FuzzCompile(f *testing.F) {
 	})
 }
 
+func BenchmarkCompile(b *testing.B) {
+	b.Run("scope", func(b *testing.B) {
+		for b.Loop() {
+			testScope(b)
+		}
+	})
+	b.Run("expression", func(b *testing.B) {
+		scope := testScope(b)
+		for b.Loop() {
+			if _, err := Compile("a != null && a > 15", scope, feature.TypeBool); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
 func BenchmarkEval(b *testing.B) {
 	const rows = 1024
 	row := map[string]feature.Value{"a": feature.OfInt64(7), "b": feature.OfInt64(0), "x": feature.OfFloat64(2.5), "y": feature.OfFloat64(4), "s": feature.OfString("SFO"), "ns": ints(1, 2, 3)}

@@ -106,9 +106,7 @@ func (v *View) Apply(in, out *feature.Batch) Stats {
 	stats := Stats{Rows: in.Rows}
 	sel := v.selected(in, &stats)
 	for i, k := range v.keys {
-		for _, row := range sel {
-			out.Columns[i].AppendRow(in.Columns[k], row)
-		}
+		copyRows(in.Columns[k], in.Rows, sel, out.Columns[i])
 	}
 	for i, s := range v.features {
 		stats.Invalid += s.program.eval(s.columns(in), in.Rows, sel, out.Columns[len(v.keys)+i])
