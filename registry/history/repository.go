@@ -144,24 +144,37 @@ func conflict(winner *registry.Revision) error {
 	return fmt.Errorf("%w: revision %d (%s) was appended%s at %s: plan again", registry.ErrConflict, winner.Number, winner.ID, by, winner.Time.Format(time.RFC3339))
 }
 
-// History implements registry.Repository.
+// readers is how many objects History reads at once: object stores answer slowly, and to many at a time.
+const readers = 16
+
+// History implements registry.Repository. It checks that each revision is the
+// parent of the next.
 func (r *Repository) History(ctx context.Context, limit int) ([]*registry.Revision, error) {
 	n, err := r.newest(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var revs []*registry.Revision
-	for ; n > 0 && (limit <= 0 || len(revs) < limit); n-- {
-		rev, err := r.read(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		if len(revs) > 0 {
-			if child := revs[len(revs)-1]; child.Parent != rev.ID {
-				return nil, fmt.Errorf("registry %s: %s is %s, but %s follows %s: one of them was replaced", r.at, objectName(n), rev.ID, objectName(n+1), child.Parent)
+	count := n
+	if limit > 0 {
+		count = min(n, limit)
+	}
+	revs, errs := make([]*registry.Revision, count), make([]error, count)
+	var wg sync.WaitGroup
+	for first := range min(readers, count) {
+		wg.Go(func() {
+			for i := first; i < count; i += readers {
+				revs[i], errs[i] = r.read(ctx, n-i)
 			}
+		})
+	}
+	wg.Wait()
+	for i, rev := range revs {
+		if errs[i] != nil {
+			return nil, errs[i]
 		}
-		revs = append(revs, rev)
+		if i > 0 && revs[i-1].Parent != rev.ID {
+			return nil, fmt.Errorf("registry %s: %s is %s, but %s follows %s: one of them was replaced", r.at, objectName(rev.Number), rev.ID, objectName(rev.Number+1), revs[i-1].Parent)
+		}
 	}
 	return revs, nil
 }

@@ -52,6 +52,7 @@ func each(t *testing.T, run func(t *testing.T, r *Repository)) {
 		t.Cleanup(func() { _ = r.Close() })
 		run(t, r)
 	})
+	t.Run("s3", func(t *testing.T) { r, _ := openS3(t); run(t, r) })
 	t.Run("bucket below a prefix", func(t *testing.T) { run(t, open(t, "mem://ignored/some/folder")) })
 }
 
@@ -311,6 +312,57 @@ func TestAppendFaults(t *testing.T) {
 				t.Errorf("error %v, ID %q", err, rev.ID)
 			}
 		})
+	}
+}
+
+// raced is an objects in which somebody else creates every object first, and which does
+// not say so: S3 answers 409 to one of two writes at the same instant.
+type raced struct {
+	objects
+	winner []byte
+}
+
+func (r raced) create(ctx context.Context, name string, _ []byte) error {
+	return errors.Join(r.objects.create(ctx, name, r.winner), errors.New("409 ConditionalRequestConflict"))
+}
+
+func TestAppendRacedUnsaid(t *testing.T) {
+	other := revision("", gen("b", 1))
+	other.Number = 1
+	object, id, err := encode(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = newRepository("here", raced{folder{t.TempDir()}, object}).Append(context.Background(), revision("", gen("a", 1)))
+	if !errors.Is(err, registry.ErrConflict) || !strings.Contains(err.Error(), id) {
+		t.Errorf("got %v, want a conflict that names %s", err, id)
+	}
+}
+
+// TestLongHistory has more revisions than are kept in memory or read at once.
+func TestLongHistory(t *testing.T) {
+	ctx := context.Background()
+	r := open(t, "mem://")
+	parent := ""
+	const n = keep + readers + 3
+	for i := range n {
+		parent = mustAppend(t, r, revision(parent, gen("a", i+1))).ID
+	}
+	r = newRepository(r.at, r.objects)
+	revs, err := r.History(ctx, 0)
+	if err != nil || len(revs) != n {
+		t.Fatalf("%d revisions, %v", len(revs), err)
+	}
+	for i, rev := range revs {
+		if rev.Number != n-i {
+			t.Errorf("revision %d is at %d", rev.Number, i)
+		}
+	}
+	if got, err := r.ViewAt(ctx, "a", 1); err != nil || got.Number != 1 {
+		t.Errorf("the oldest: %+v, %v", got, err)
+	}
+	if len(r.kept) > keep {
+		t.Errorf("%d revisions are kept", len(r.kept))
 	}
 }
 
