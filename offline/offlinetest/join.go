@@ -42,7 +42,7 @@ func testJoinAgainstOracle(t *testing.T, s offline.Store) {
 			names = append(names, v.Name)
 		}
 	}
-	for round := range 12 {
+	for round := range 8 {
 		rows := make([]row, 1+rng.IntN(60))
 		for i := range rows {
 			rows[i] = randomRow(rng, 60)

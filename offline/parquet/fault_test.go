@@ -385,3 +385,44 @@ func TestURLs(t *testing.T) {
 		t.Error("no project: no error")
 	}
 }
+
+// TestWideRows: texts and embeddings far larger than a page, and more rows than a row group.
+func TestWideRows(t *testing.T) {
+	v := smallView()
+	v.Project.Sources[0].Columns = append(v.Project.Sources[0].Columns, registry.SourceColumn{Field: feature.Field{Name: "e", Type: feature.EmbeddingOf(3000)}})
+	v.View.Features = append(v.View.Features, registry.Feature{Field: feature.Field{Name: "ve", Type: feature.EmbeddingOf(3000)}, Expr: "e"})
+	s := open(t, func(o *Options) { o.Memory = 8 << 20 })
+	a, err := s.Append(t.Context(), v.Source(), nil)
+	must(t, err)
+	const n = 300
+	b := feature.NewBatch(v.Source().Fields(), n)
+	for i := range n {
+		b.Columns[0].AppendBits(uint64(i))
+		b.Columns[1].AppendBits(uint64(i % 2))
+		b.Columns[2].AppendNull()
+		b.Columns[3].Append(feature.OfString(strings.Repeat(string(rune('a'+i%26)), 20_000*(i%3))))
+		fs := make([]float32, 3000)
+		fs[i] = float32(i)
+		b.Columns[4].Append(feature.OfEmbedding(fs))
+		b.Versions = append(b.Versions, feature.Version{EventTime: int64(i), Minor: int64(i)})
+		b.Rows++
+	}
+	must(t, a.Write(t.Context(), b))
+	must(t, a.Commit(t.Context(), offline.Origin{Topic: "events", Offsets: map[int32]offline.OffsetRange{0: {To: n}}}))
+	_, err = s.Refresh(t.Context(), v)
+	must(t, err)
+	rows := 0
+	for got, err := range s.Scan(t.Context(), v, offline.ScanOptions{}) {
+		must(t, err)
+		for r := range got.Rows {
+			i := int(got.Versions[r].EventTime)
+			if !got.Columns[2].Value(r).Equal(b.Columns[3].Value(i)) || !got.Columns[3].Value(r).Equal(b.Columns[4].Value(i)) {
+				t.Fatalf("row %d came back different", i)
+			}
+			rows++
+		}
+	}
+	if rows != n {
+		t.Fatalf("%d rows of %d", rows, n)
+	}
+}

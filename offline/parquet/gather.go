@@ -2,6 +2,10 @@ package parquet
 
 import "github.com/forebay/forebay/registry/feature"
 
+// maxBatch bounds what is held in one batch, whatever the budget: a column
+// addresses its text with 32 bits.
+const maxBatch = 3 << 30
+
 // gather appends rows of src, in the order given, to dst, a column of the same type.
 func gather(dst, src *feature.Column, rows []uint32) {
 	switch {

@@ -12,6 +12,10 @@ import (
 	"github.com/forebay/forebay/registry/feature"
 )
 
+// rowOverhead is what a row of the spine costs for each role besides its
+// columns and features: key, order and sorted copy, version, status.
+const rowOverhead = 160
+
 // emitRows is how many rows of the spine are handed out at once.
 const emitRows = 16384
 
@@ -62,7 +66,7 @@ func (s *Store) join(ctx context.Context, r offline.JoinRequest, yield func(*off
 	if r.Memory <= 0 {
 		r.Memory = offline.DefaultMemory
 	}
-	j.limit = r.Memory / 4 * 3
+	j.limit = min(r.Memory/4*3, maxBatch)
 	for _, role := range r.Roles {
 		jr, err := s.joinRole(ctx, role)
 		if err != nil {
@@ -89,11 +93,14 @@ func (s *Store) join(ctx context.Context, r offline.JoinRequest, yield func(*off
 }
 
 func (s *Store) joinRole(ctx context.Context, role offline.Role) (*joinRole, error) {
+	if role.View.View.Windowed() {
+		return nil, fmt.Errorf("view %s aggregates windows, and this store joins views of newest rows only", role.View)
+	}
 	keys := role.View.JoinKeys()
 	if len(keys) != len(role.Keys) {
 		return nil, fmt.Errorf("view %s has %d join keys, the role names %d spine columns", role.View, len(keys), len(role.Keys))
 	}
-	jr := &joinRole{Role: role, perRow: 64}
+	jr := &joinRole{Role: role, perRow: rowOverhead}
 	for _, k := range keys {
 		jr.types = append(jr.types, k.Type)
 	}

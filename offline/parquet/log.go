@@ -314,7 +314,10 @@ func (a *appender) summary(t *tableState, o offline.Origin, props iceberg.Proper
 	if err != nil {
 		return err
 	}
-	props[keyNextOffsets], props[keyTopic] = string(b), topic
+	props[keyNextOffsets] = string(b)
+	if topic != "" {
+		props[keyTopic] = topic
+	}
 	props[keyFiles], props[keyIngestedAt], props[keyNewest] = strconv.FormatInt(files, 10), strconv.FormatInt(last, 10), newest
 	return nil
 }

@@ -211,7 +211,7 @@ func (cr *columnReader) load() error {
 	}
 	page, err := cr.pages.ReadPage()
 	if err != nil {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		return fmt.Errorf("%w %s: column %q at row %d: %w", ErrDamaged, cr.r.path, cr.spec.Name, cr.at, err)
@@ -234,7 +234,7 @@ func (cr *columnReader) load() error {
 		values := page.Values()
 		for got := 0; got < n; {
 			k, err := values.ReadValues(cr.bools[got:])
-			if got += k; err != nil && err != io.EOF || k == 0 {
+			if got += k; err != nil && !errors.Is(err, io.EOF) || k == 0 {
 				return fmt.Errorf("%w %s: column %q at row %d: %w", ErrDamaged, cr.r.path, cr.spec.Name, cr.at, err)
 			}
 		}

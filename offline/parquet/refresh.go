@@ -125,11 +125,12 @@ func (s *Store) refresh(ctx context.Context, v registry.ViewGeneration) (offline
 	if d.summary != nil {
 		done = d.number(keyLogSequence)
 	}
-	t := d.tableState
-	if done < log.head.SequenceNumber {
-		if t, err = s.extend(ctx, v, d, log, done); err != nil {
-			return offline.TableState{}, err
-		}
+	if done >= log.head.SequenceNumber {
+		return d.tableInfo(), nil
+	}
+	t, err := s.extend(ctx, v, d, log, done)
+	if err != nil {
+		return offline.TableState{}, err
 	}
 	if t, err = s.compact(ctx, v, t); err != nil {
 		return offline.TableState{}, err
@@ -224,7 +225,7 @@ func (s *Store) derive(ctx context.Context, v registry.ViewGeneration, log *tabl
 	}()
 	rows := feature.NewBatch(out.l.fields, 0)
 	spare := feature.NewBatch(out.l.fields, 0)
-	memory := s.memory / 3 // of one of the two batches; the sort and the files take the rest
+	memory := min(s.memory/3, maxBatch) // of one of the two batches; the sort and the files take the rest
 	size := int64(0)
 	flush := func(last bool) error {
 		err := <-pending

@@ -119,6 +119,13 @@ func (w *fileWriter) writeColumn(i int, c *feature.Column, from, to int) error {
 		_, err := w.leaves[i].WriteRowValues(vs)
 		return err
 	}
+	if k := c.Type.Kind; (k == feature.String || k == feature.Bytes) && to-from > 1 && c.Offsets[to]-c.Offsets[from] > pageBytes {
+		mid := from + (to-from)/2 // long texts make several pages
+		if err := w.writeColumn(i, c, from, mid); err != nil {
+			return err
+		}
+		return w.writeColumn(i, c, mid, to)
+	}
 	w.stats[i].add(c, from, to)
 	if spec.required && c.Nulls.Count() > 0 {
 		return fmt.Errorf("column %q: null in a column without nulls", spec.Name)

@@ -2,6 +2,7 @@ package pit
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"math"
 
@@ -59,7 +60,7 @@ func Find(spine Spine, run Cursor, knownAt int64, emit func(b *Block, ms []Match
 	held := false
 	for s := 0; s < n; {
 		b, err := run.Next(spine.Keys, s)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return finish(spine, s, held, ms, emit)
 		}
 		if err != nil {
