@@ -5,9 +5,9 @@ package nearest
 import "strings"
 
 // Name finds the name in names that is closest to the mistyped one. It reports
-// false if none is close: more than a third of the letters differ.
+// false if none is close: more than a third of the letters differ, but for case.
 func Name(mistyped string, names []string) (string, bool) {
-	best, found := max(1, len(mistyped)/3)+1, ""
+	best, found := len(mistyped)/3+1, ""
 	for _, n := range names {
 		if strings.EqualFold(n, mistyped) {
 			return n, n != mistyped

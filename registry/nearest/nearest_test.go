@@ -6,7 +6,7 @@ func TestName(t *testing.T) {
 	names := []string{"delay", "distance", "destination", "origin"}
 	for _, c := range []struct{ mistyped, want string }{
 		{"dealy", "delay"}, {"delya", "delay"}, {"orign", "origin"}, {"Delay", "delay"},
-		{"distnce", "distance"}, {"altitude", ""}, {"x", ""}, {"", ""}, {"delay", ""},
+		{"distnce", "distance"}, {"altitude", ""}, {"x", ""}, {"DELAY", "delay"}, {"a", ""}, {"", ""}, {"delay", ""},
 	} {
 		got, ok := Name(c.mistyped, names)
 		if !ok {
