@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebay/forebay/internal/app"
+)
+
+// defaultListen is where serve and dev listen unless told otherwise.
+const defaultListen = "127.0.0.1:6566"
+
+func (c *cli) serveCommand() *cobra.Command {
+	var o app.ServeOptions
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve lookups, pushes and datasets over HTTP",
+		Long: `Serves the HTTP API until it is told to stop (Ctrl-C or SIGTERM), then lets the requests
+in flight end. A newly applied revision is taken up without a restart. While it holds
+embedded stores, other commands work through it.`,
+		Args: args(0, 0),
+	}
+	var at string
+	cmd.RunE = c.withHead(slog.LevelInfo, func(ctx context.Context, a *app.App, _ []string) error {
+		instant, err := instantFlag(cmd, "at", at)
+		if err != nil {
+			return err
+		}
+		a.SetClock(instant)
+		o.Ready = func(url string) {
+			if c.json {
+				_ = c.document(struct {
+					URL string `json:"url"`
+				}{url})
+				return
+			}
+			c.printf("Serving %s  (Ctrl-C stops)\n", url)
+		}
+		return a.Serve(ctx, o)
+	})
+	cmd.Flags().StringVar(&o.Listen, "listen", defaultListen, "address to listen on; port 0 picks a free one")
+	cmd.Flags().StringVar(&at, "at", "", "let the server's clock stand at this instant, to look at historical data")
+	return cmd
+}

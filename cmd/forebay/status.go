@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebay/forebay/internal/app"
+)
+
+func (c *cli) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show views, generations, freshness, lag, rows and bytes",
+		Args:  args(0, 0),
+		RunE: c.withHead(slog.LevelWarn, func(ctx context.Context, a *app.App, _ []string) error {
+			s, err := a.Status(ctx)
+			if err != nil {
+				return err
+			}
+			if c.json {
+				return c.document(s)
+			}
+			c.printf("%s  %s\nrevision %d  %s  applied %s by %s\n\n", c.paint(c.stdout, bold, s.Project), s.Environment,
+				s.Revision.Number, short(s.Revision.ID), s.Revision.Time.UTC().Format(time.RFC3339), s.Revision.Author)
+			sources := newTable("SOURCE", ">ROWS", ">BYTES", ">FILES", "NEWEST EVENT", ">BEHIND", "TOPIC", ">LAG")
+			for _, r := range s.Sources {
+				var lag any = "-"
+				if r.Lag != nil {
+					lag = *r.Lag
+				}
+				sources.add(r.Source, r.Rows, size(r.Bytes), r.Files, stamp(r.Newest), behind(r.Newest, s.At), r.Topic, lag)
+			}
+			c.print(sources)
+			c.printf("\n")
+			views := newTable("VIEW", ">LIVE", ">CURRENT", ">OFFLINE ROWS", ">BYTES", ">ONLINE", ">BYTES", "NEWEST EVENT", "STATE")
+			for _, v := range s.Views {
+				views.add(v.View, number(v.Live), v.Current, v.OfflineRows, size(v.OfflineBytes), v.OnlineRecords, size(v.OnlineBytes), stamp(v.Newest), v.State)
+			}
+			c.print(views)
+			if s.Owner != nil {
+				c.printf("\nThe embedded stores are held by `forebay %s`, process %d.\n", s.Owner.Command, s.Owner.PID)
+			}
+			return nil
+		}),
+	}
+}
+
+// stamp is an instant for a table; zero is none.
+func stamp(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+// behind is how old the newest event is.
+func behind(t *time.Time, now time.Time) string {
+	if t == nil {
+		return "-"
+	}
+	return span(now.Sub(*t))
+}
+
+// number is a count where 0 means none.
+func number(n int) any {
+	if n == 0 {
+		return "-"
+	}
+	return n
+}
+
+// short is a content hash as people write it: sha256:1234567890ab.
+func short(id string) string {
+	const n = len("sha256:") + 12
+	if len(id) > n {
+		return id[:n]
+	}
+	return id
+}

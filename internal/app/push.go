@@ -1,0 +1,267 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/forebay/forebay/internal/api"
+	"github.com/forebay/forebay/internal/rowjson"
+	"github.com/forebay/forebay/offline/files"
+	"github.com/forebay/forebay/offline/ingest"
+	"github.com/forebay/forebay/registry"
+	"github.com/forebay/forebay/registry/expr"
+	"github.com/forebay/forebay/registry/feature"
+)
+
+// maxPushRows bounds a push: its rows are held in memory, as they are written
+// twice. More than that is an ingest.
+const maxPushRows = 1_000_000
+
+// PushOptions says which file goes to which source.
+type PushOptions struct {
+	Source, File string
+	DryRun       bool // read and check the rows, write nothing
+	// Progress, if set, hears the rows read; total is 0 while unknown.
+	Progress func(done, total int64)
+}
+
+// Pushed says what a push did.
+type Pushed struct {
+	Source string       `json:"source"`
+	Rows   int64        `json:"rows"`
+	DryRun bool         `json:"dry_run,omitempty"`
+	Views  []PushedView `json:"views"`
+}
+
+// PushedView says what a push did to one view online.
+type PushedView struct {
+	View       string `json:"view"`
+	Generation int    `json:"generation"`
+	Applied    int    `json:"applied"`
+	Stale      int    `json:"stale"`
+}
+
+// Push writes the rows of a file to a source's log and the features computed
+// from them to the online store. A bad row refuses them all.
+func (a *App) Push(ctx context.Context, o PushOptions) (*Pushed, error) {
+	head, err := a.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	src, err := source(head, o.Source)
+	if err != nil {
+		return nil, err
+	}
+	file, err := files.At(o.File)
+	if err != nil {
+		return nil, err
+	}
+	in, err := files.OpenSource(file, src)
+	if err != nil {
+		return nil, ingestError(err)
+	}
+	defer func() { _ = in.Close() }() // it was read only
+	rows := feature.NewBatch(src.Fields(), 0)
+	for run, err := range in.Rows(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if len(run.Bad) > 0 {
+			return nil, &Error{
+				Code: codeBadRows,
+				Err:  fmt.Errorf("%s has bad rows, so nothing of it was pushed; the first is %s", o.File, run.Bad[0]),
+				Hint: "Mend the rows, or `forebay ingest` the file, which leaves bad rows out.",
+			}
+		}
+		for i := range run.Batch.Rows {
+			rows.AppendRow(run.Batch, i)
+		}
+		if rows.Rows > maxPushRows {
+			return nil, &Error{
+				Err:  fmt.Errorf("%s has more than %d rows, too many for one push", o.File, maxPushRows),
+				Hint: fmt.Sprintf("Run `forebay ingest %s %s` and `forebay materialize`.", o.Source, o.File),
+			}
+		}
+		if o.Progress != nil {
+			o.Progress(int64(rows.Rows), max(in.Total(), 0))
+		}
+	}
+	if o.DryRun {
+		return &Pushed{Source: src.Name, Rows: int64(rows.Rows), DryRun: true, Views: []PushedView{}}, nil
+	}
+	return a.push(ctx, head, src, rows)
+}
+
+// push appends rows to the log, and then writes what they mean online: first for
+// every view of the revision, then for the generations that are live instead.
+func (a *App) push(ctx context.Context, head *registry.Revision, src *registry.Source, rows *feature.Batch) (*Pushed, error) {
+	off, err := a.offlineStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	on, err := a.onlineStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	written, err := a.writtenViews(ctx, head, src)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkKeys(written, src, rows); err != nil {
+		return nil, &Error{Code: codeBadRows, Err: err}
+	}
+	if err := ingest.Push(ctx, off, src, rows); err != nil {
+		return nil, err
+	}
+	done := &Pushed{Source: src.Name, Rows: int64(rows.Rows), Views: []PushedView{}}
+	sink := &onlineSink{store: on}
+	for _, v := range written {
+		out := feature.NewBatch(v.program.Fields(), rows.Rows)
+		v.program.Apply(rows, out)
+		applied, stale, err := sink.Write(ctx, v.ViewGeneration, out, false)
+		if err != nil {
+			return nil, &Error{
+				Err:  fmt.Errorf("the rows are in the log of %s, but not all of them are online: %w", src.Name, err),
+				Hint: "Do not push them again: `forebay materialize` brings them online.",
+			}
+		}
+		done.Views = append(done.Views, PushedView{v.View.Name, v.Number, applied, stale})
+	}
+	return done, nil
+}
+
+// compiledView is a view generation with its compiled expressions.
+type compiledView struct {
+	registry.ViewGeneration
+	program *expr.View
+}
+
+// writtenViews are the view generations that new rows of a source go to: those
+// of the revision, and those that are live instead of them.
+func (a *App) writtenViews(ctx context.Context, head *registry.Revision, src *registry.Source) ([]compiledView, error) {
+	list, err := a.currentAndLive(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	var written []compiledView
+	for _, v := range list {
+		if v.View.Source != src.Name || v.View.Windowed() {
+			continue
+		}
+		program, err := expr.CompileView(v.Project, v.View)
+		if err != nil {
+			return nil, fmt.Errorf("view %s: %w", v, err)
+		}
+		written = append(written, compiledView{v, program})
+	}
+	return written, nil
+}
+
+// currentAndLive are the generations of a revision's views, and those live instead of them
+// whose source still has the shape that they were made for.
+func (a *App) currentAndLive(ctx context.Context, head *registry.Revision) ([]registry.ViewGeneration, error) {
+	on, err := a.onlineStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live, err := on.Live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := views(head, nil)
+	if err != nil {
+		return nil, err
+	}
+	gens := newGenerations(a.repo, head, live)
+	for _, v := range list {
+		n, ok := live[v.View.Name]
+		if !ok || n == v.Number {
+			continue
+		}
+		old, err := gens.find(ctx, v.View.Name, n)
+		if err != nil {
+			return nil, err
+		}
+		if sameShape(old.Source(), head.Project.Source(old.View.Source)) {
+			list = append(list, old)
+		}
+	}
+	return list, nil
+}
+
+// sameShape reports whether rows of one source are rows of the other.
+func sameShape(a, b *registry.Source) bool {
+	if a == nil || b == nil || len(a.Columns) != len(b.Columns) {
+		return false
+	}
+	for i := range a.Columns {
+		if a.Columns[i].Field != b.Columns[i].Field {
+			return false
+		}
+	}
+	return true
+}
+
+// pushJSON is Push for rows that are JSON objects, as they come over HTTP. Rows
+// that are bad are in the answer, and then nothing is written.
+func (a *App) pushJSON(ctx context.Context, head *registry.Revision, src *registry.Source, objects [][]byte) (api.PushAnswer, error) {
+	answer := api.PushAnswer{Rejected: []api.RejectedRow{}}
+	rows := feature.NewBatch(src.Fields(), len(objects))
+	decoder := rowjson.NewDecoder(src)
+	for i, object := range objects {
+		var bad *rowjson.RowError
+		if err := decoder.Append(object, rows); errors.As(err, &bad) {
+			answer.Rejected = append(answer.Rejected, api.RejectedRow{Row: i, Field: bad.Field, Message: bad.Msg})
+		} else if err != nil {
+			return answer, err
+		}
+	}
+	if len(answer.Rejected) > 0 {
+		return answer, nil
+	}
+	done, err := a.push(ctx, head, src, rows)
+	var nulls *nullKeysError
+	if errors.As(err, &nulls) {
+		answer.Rejected = nulls.rows
+		return answer, nil
+	}
+	if err != nil {
+		return answer, err
+	}
+	answer.Accepted = int(done.Rows)
+	return answer, nil
+}
+
+// nullKeysError says which rows have no whole entity key for a view that selects them.
+type nullKeysError struct{ rows []api.RejectedRow }
+
+func (e *nullKeysError) Error() string {
+	r := e.rows[0]
+	return fmt.Sprintf("%d of the rows have a null join key, so nothing was pushed; the first is row %d, column %q: %s", len(e.rows), r.Row, r.Field, r.Message)
+}
+
+// checkKeys refuses rows that a view selects and that have no whole entity key for it.
+func checkKeys(views []compiledView, src *registry.Source, rows *feature.Batch) error {
+	unversioned := *rows
+	unversioned.Versions = make([]feature.Version, rows.Rows)
+	for _, v := range views {
+		out := feature.NewBatch(v.program.Fields(), rows.Rows)
+		if v.program.Apply(&unversioned, out).NullKeys == 0 {
+			continue
+		}
+		refused := &nullKeysError{}
+		for i := range rows.Rows {
+			for _, key := range v.JoinKeys() {
+				if c := src.Column(key.Name); rows.Columns[c].IsNull(i) {
+					refused.rows = append(refused.rows, api.RejectedRow{
+						Row: i, Field: src.Columns[c].Outside(), Message: fmt.Sprintf("null, and a join key of view %s", v.View.Name),
+					})
+					break
+				}
+			}
+		}
+		return refused
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/forebay/forebay/internal/httpapi"
+)
+
+// ServeOptions says where to serve.
+type ServeOptions struct {
+	Listen string // host:port; port 0 picks a free one
+	// Ready, if set, is called once requests are answered, with the server's URL.
+	Ready func(url string)
+}
+
+// followEvery is how often a server looks for a new revision and live generations.
+const followEvery = time.Second
+
+// Serve serves HTTP until ctx ends, and then lets the requests in flight end. It
+// holds embedded stores as their owner.
+func (a *App) Serve(ctx context.Context, o ServeOptions) error {
+	if _, err := a.Head(ctx); err != nil {
+		return err
+	}
+	if err := a.own(ctx); err != nil {
+		return err
+	}
+	e, err := a.newEngine(ctx)
+	if err != nil {
+		return err
+	}
+	return a.serve(ctx, e, o)
+}
+
+func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) {
+	server, err := httpapi.New(httpapi.Options{Engine: e, Log: a.log, Metrics: a.metrics})
+	if err != nil {
+		return err
+	}
+	address, err := server.Start(ctx, o.Listen)
+	if err != nil {
+		return err
+	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		e.follow(following, followEvery)
+	}()
+	if o.Ready != nil {
+		o.Ready("http://" + address.String())
+	}
+	<-ctx.Done()
+	err = server.Stop(context.WithoutCancel(ctx))
+	stop()
+	<-followed
+	return err
+}
+
+// Handler answers HTTP requests in process, without a socket. It takes up new
+// revisions until the App is closed.
+func (a *App) Handler(ctx context.Context) (http.Handler, error) {
+	e, err := a.newEngine(ctx)
+	if err != nil {
+		return nil, err
+	}
+	server, err := httpapi.New(httpapi.Options{Engine: e, Log: a.log, Metrics: a.metrics})
+	if err != nil {
+		return nil, err
+	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	followed := make(chan struct{})
+	go func() {
+		defer close(followed)
+		e.follow(following, followEvery)
+	}()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		stop()
+		return nil, errors.Join(errClosed, server.Stop(ctx))
+	}
+	a.opened = append(a.opened, closer(func() error {
+		stop()
+		<-followed
+		return nil
+	}))
+	return server.Handler(), nil
+}

@@ -1,0 +1,192 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/forebay/forebay/internal/rowcodec"
+	"github.com/forebay/forebay/materialize"
+	"github.com/forebay/forebay/offline"
+	"github.com/forebay/forebay/online"
+	"github.com/forebay/forebay/registry"
+	"github.com/forebay/forebay/registry/feature"
+)
+
+// onlineSink is the online store as the pipelines see it: it encodes rows as
+// records. It is safe for concurrent use.
+type onlineSink struct {
+	store  online.Store
+	codecs codecs
+}
+
+var _ materialize.Online = (*onlineSink)(nil)
+
+// writeChunk bounds what one write to the online store holds, in records and in bytes.
+const (
+	writeChunk      = 2000
+	writeChunkBytes = 4 << 20
+)
+
+func (s *onlineSink) Write(ctx context.Context, v registry.ViewGeneration, rows *feature.Batch, overwrite bool) (applied, stale int, err error) {
+	codec := s.codecs.of(v)
+	nkeys := len(v.JoinKeys())
+	if want := nkeys + len(v.View.Features); len(rows.Columns) != want || len(rows.Versions) != rows.Rows {
+		return 0, 0, fmt.Errorf("writing %s online: rows of %d columns and %d versions, want %d and %d", v, len(rows.Columns), len(rows.Versions), want, rows.Rows)
+	}
+	mode := online.IfNewer
+	if overwrite {
+		mode = online.Always
+	}
+	var (
+		records []online.Record
+		memory  []byte
+	)
+	flush := func() error {
+		if len(records) == 0 {
+			return nil
+		}
+		result, err := s.store.Write(ctx, records, mode)
+		if err != nil {
+			return fmt.Errorf("writing %s online: %w", v, sinkError(err))
+		}
+		applied += result.Applied
+		stale += result.Stale
+		records, memory = records[:0], memory[:0]
+		return nil
+	}
+	for i := range rows.Rows {
+		start := len(memory)
+		var whole bool
+		if memory, whole = feature.AppendKeyRow(memory, rows.Columns[:nkeys], i); !whole {
+			continue // such rows are counted, and left out, where views are applied
+		}
+		end := len(memory)
+		if memory, err = codec.Append(memory, rows.Versions[i], rows.Columns[nkeys:], i); err != nil {
+			return applied, stale, fmt.Errorf("writing %s online: %w", v, err)
+		}
+		records = append(records, online.Record{
+			Key:   online.Key{View: v.View.Name, Generation: v.Number, Entity: memory[start:end:end]},
+			Value: memory[end:len(memory):len(memory)],
+		})
+		if len(records) == writeChunk || len(memory) >= writeChunkBytes {
+			if err := flush(); err != nil {
+				return applied, stale, err
+			}
+		}
+	}
+	err = flush()
+	return applied, stale, err
+}
+
+func (s *onlineSink) Resumes(ctx context.Context, v registry.ViewGeneration) (map[string]string, error) {
+	points, err := s.store.Resumes(ctx, v.View.Name, v.Number)
+	if err != nil {
+		return nil, sinkError(err)
+	}
+	positions := make(map[string]string, len(points))
+	for _, p := range points {
+		positions[p.Input] = p.Position
+	}
+	return positions, nil
+}
+
+func (s *onlineSink) SetResumes(ctx context.Context, v registry.ViewGeneration, positions map[string]string) error {
+	points := make([]online.Resume, 0, len(positions))
+	for input, position := range positions {
+		points = append(points, online.Resume{View: v.View.Name, Generation: v.Number, Input: input, Position: position})
+	}
+	return sinkError(s.store.SetResumes(ctx, points))
+}
+
+func (s *onlineSink) Live(ctx context.Context) (map[string]int, error) {
+	live, err := s.store.Live(ctx)
+	return live, sinkError(err)
+}
+
+func (s *onlineSink) SetLive(ctx context.Context, v registry.ViewGeneration) error {
+	return sinkError(s.store.SetLive(ctx, v.View.Name, v.Number))
+}
+
+// codecs keeps the codec of each view generation in use.
+type codecs struct {
+	mu sync.Mutex
+	by map[registry.Ref]*rowcodec.Codec
+}
+
+func (c *codecs) of(v registry.ViewGeneration) *rowcodec.Codec {
+	id := registry.Ref{View: v.View.Name, Generation: v.Number}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	codec := c.by[id]
+	if codec == nil {
+		if c.by == nil {
+			c.by = map[registry.Ref]*rowcodec.Codec{}
+		}
+		codec = rowcodec.For(v)
+		c.by[id] = codec
+	}
+	return codec
+}
+
+// logSink is the offline store's logs as the stream sees them.
+type logSink struct{ store offline.Store }
+
+var _ materialize.Log = logSink{}
+
+func (s logSink) Offsets(ctx context.Context, src *registry.Source) (map[int32]int64, error) {
+	state, err := s.store.Log(ctx, src)
+	return state.Offsets, sinkError(err)
+}
+
+func (s logSink) Append(ctx context.Context, src *registry.Source, rows []*feature.Batch, offsets map[int32]materialize.OffsetRange) (err error) {
+	appender, err := s.store.Append(ctx, src, nil)
+	if err != nil {
+		return sinkError(err)
+	}
+	defer func() { err = errors.Join(err, appender.Abort()) }()
+	for _, batch := range rows {
+		if err := appender.Write(ctx, batch); err != nil {
+			return sinkError(err)
+		}
+	}
+	origin := offline.Origin{Topic: src.Kafka.Topic, Offsets: make(map[int32]offline.OffsetRange, len(offsets))}
+	for partition, r := range offsets {
+		origin.Offsets[partition] = offline.OffsetRange(r)
+	}
+	return sinkError(appender.Commit(ctx, origin))
+}
+
+// tables are the offline store's derived tables as the pipelines see them.
+type tables struct{ store offline.Store }
+
+var _ materialize.Tables = tables{}
+
+func (t tables) Refresh(ctx context.Context, v registry.ViewGeneration) (materialize.TableState, error) {
+	state, err := t.store.Refresh(ctx, v)
+	return materialize.TableState{Rows: state.Rows, Snapshot: state.Snapshot}, sinkError(err)
+}
+
+func (t tables) Scan(ctx context.Context, v registry.ViewGeneration, o materialize.ScanOptions) iter.Seq2[*feature.Batch, error] {
+	return func(yield func(*feature.Batch, error) bool) {
+		for batch, err := range t.store.Scan(ctx, v, offline.ScanOptions{Since: o.Since, From: o.From, To: o.To, NewestOnly: true}) {
+			if !yield(batch, sinkError(err)) {
+				return
+			}
+		}
+	}
+}
+
+// sinkError says in the pipelines' words what is wrong with a store: that it
+// cannot be reached, or that somebody else has appended to a log.
+func sinkError(err error) error {
+	switch {
+	case errors.Is(err, online.ErrUnavailable), errors.Is(err, offline.ErrUnavailable):
+		return fmt.Errorf("%w: %w", materialize.ErrUnavailable, err)
+	case errors.Is(err, offline.ErrConflict):
+		return fmt.Errorf("%w: %w", materialize.ErrConflict, err)
+	}
+	return err
+}

@@ -1,0 +1,141 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/forebay/forebay/materialize"
+	"github.com/forebay/forebay/registry"
+)
+
+// StreamOptions says what to stream.
+type StreamOptions struct {
+	Views         []string // none are all; the sources they are computed from are read whole
+	UntilCaughtUp bool     // end when what the topics held at the start is read
+	DryRun        bool     // only check that the topics are there
+	// Progress, if set, hears the events read so far, and how many there are in all
+	// (0 while unknown).
+	Progress func(done, total int64)
+}
+
+// Streamed says what a stream did, source by source.
+type Streamed struct {
+	DryRun  bool                      `json:"dry_run,omitempty"`
+	Sources []materialize.SourceStats `json:"sources"`
+}
+
+// Stream reads Kafka into both stores until ctx ends, or until it has caught up.
+// It holds embedded stores as their owner.
+func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
+	head, err := a.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !o.DryRun {
+		if err := a.own(ctx); err != nil {
+			return nil, err
+		}
+	}
+	s, err := a.newStream(ctx, head, o)
+	if err != nil {
+		return nil, err
+	}
+	if o.DryRun {
+		return &Streamed{DryRun: true, Sources: s.Stats()}, nil
+	}
+	stop := every(o.Progress, s)
+	err = s.Run(ctx)
+	stop()
+	return &Streamed{Sources: s.Stats()}, err
+}
+
+// newStream makes the stream of a revision's sources and views, and of the
+// generations that are live meanwhile.
+func (a *App) newStream(ctx context.Context, head *registry.Revision, o StreamOptions) (*materialize.Stream, error) {
+	chosen, err := views(head, o.Views)
+	if err != nil {
+		return nil, err
+	}
+	sources := streamed(head, chosen, len(o.Views) == 0)
+	if len(sources) == 0 {
+		return nil, &Error{
+			Err:  fmt.Errorf("no source of these views declares a kafka topic"),
+			Hint: "Declare one (kafka: {topic: …, format: json}) and apply, or use `forebay ingest` and `forebay materialize`.",
+		}
+	}
+	off, err := a.offlineStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	on, err := a.onlineStore(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := a.currentAndLive(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(v registry.ViewGeneration) bool {
+		return v.View.Windowed() ||
+			!slices.ContainsFunc(sources, func(s *registry.Source) bool { return s.Name == v.View.Source }) ||
+			!slices.ContainsFunc(chosen, func(c registry.ViewGeneration) bool { return c.View.Name == v.View.Name })
+	})
+	inputs, err := a.inputs(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return materialize.NewStream(materialize.StreamConfig{
+		Sources: sources, Views: all,
+		Inputs: inputs, Online: &onlineSink{store: on}, Log: logSink{off}, Tables: tables{off},
+		Group:         a.env.Stream.Group,
+		UntilCaughtUp: o.UntilCaughtUp,
+		Logger:        a.log, Registerer: a.metrics,
+	})
+}
+
+// streamed are the sources with a topic that views are computed from, or all that have one.
+func streamed(head *registry.Revision, views []registry.ViewGeneration, all bool) []*registry.Source {
+	var sources []*registry.Source
+	for i := range head.Project.Sources {
+		s := &head.Project.Sources[i]
+		read := slices.ContainsFunc(views, func(v registry.ViewGeneration) bool { return v.View.Source == s.Name })
+		if s.Kafka != nil && (all || read) {
+			sources = append(sources, s)
+		}
+	}
+	return sources
+}
+
+// every tells from time to time how far a stream is, until stop is called.
+func every(tell func(done, total int64), s *materialize.Stream) (stop func()) {
+	if tell == nil {
+		return func() {}
+	}
+	quit, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				var read, lag int64
+				for _, src := range s.Stats() {
+					read += src.Rows
+					for _, p := range src.Partitions {
+						lag += p.Lag
+					}
+				}
+				tell(read, read+lag)
+			case <-quit:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(quit)
+		<-done
+	}
+}
