@@ -426,3 +426,21 @@ func TestWideRows(t *testing.T) {
 		t.Fatalf("%d rows of %d", rows, n)
 	}
 }
+
+// TestDamagedMetadata: the error names the file, and taking it away brings the state before back.
+func TestDamagedMetadata(t *testing.T) {
+	v := smallView()
+	s := open(t, nil)
+	must(t, smallAppend(t.Context(), s, v, "a", 0, 10, 3))
+	must(t, smallAppend(t.Context(), s, v, "b", 100, 10, 3))
+	path := metadata(t, s, s.logIdent(v.Source()))
+	must(t, os.Truncate(path, 100))
+	if _, err := s.Log(t.Context(), v.Source()); !errors.Is(err, offline.ErrUnavailable) || !strings.Contains(err.Error(), path) {
+		t.Fatalf("%v; want an error that names %s", err, path)
+	}
+	must(t, os.Remove(path))
+	must(t, smallAppend(t.Context(), s, v, "b", 100, 10, 3))
+	if log, err := s.Log(t.Context(), v.Source()); err != nil || log.Rows != 20 {
+		t.Fatalf("%+v, %v", log, err)
+	}
+}

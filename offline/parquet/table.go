@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -74,9 +75,22 @@ func (s *Store) load(ctx context.Context, ident table.Identifier) (*tableState, 
 	}
 	name := s.path(ident)
 	if err != nil {
-		return nil, fmt.Errorf("%w: reading the newest metadata of table %s: %w", offline.ErrUnavailable, name, err)
+		return nil, fmt.Errorf("%w: reading the newest metadata of table %s (%s): %w", offline.ErrUnavailable, name, newestMetadata(name), err)
 	}
 	return s.state(ident, t)
+}
+
+// newestMetadata names the metadata file that the catalog takes for a table's newest, for an error.
+func newestMetadata(dir string) string {
+	files, _ := filepath.Glob(filepath.Join(dir, "metadata", "v*.metadata.json")) // the pattern is fine
+	newest, best := "none found", -1
+	for _, f := range files {
+		number, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), "v"), ".")
+		if n, err := strconv.Atoi(number); err == nil && n > best {
+			newest, best = f, n
+		}
+	}
+	return newest
 }
 
 func (s *Store) state(ident table.Identifier, t *table.Table) (*tableState, error) {
