@@ -235,11 +235,7 @@ func (s *Server) datasets(c echo.Context) error {
 
 // dataset answers GET /v1/datasets/{id}.
 func (s *Server) dataset(c echo.Context) error {
-	id, err := url.PathUnescape(c.Param("id"))
-	if err != nil {
-		return bad(api.CodeBadRequest, "id", "the id cannot be read: %v", err)
-	}
-	d, err := s.engine.Dataset(c.Request().Context(), id)
+	d, err := s.engine.Dataset(c.Request().Context(), param(c, "id"))
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (s *Server) push(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := s.pushRows(c, c.Param("source"), rows)
+	result, err := s.pushRows(c, param(c, "source"), rows)
 	if err != nil {
 		return err
 	}

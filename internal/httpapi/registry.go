@@ -54,7 +54,7 @@ func (s *Server) definitionsOf(c echo.Context) (r *registry.Revision, kind strin
 	if r, err = s.engine.Revision(c.Request().Context()); err != nil {
 		return nil, "", nil, err
 	}
-	asked := strings.ReplaceAll(strings.ToLower(c.Param("kind")), "_", "-")
+	asked := strings.ReplaceAll(strings.ToLower(param(c, "kind")), "_", "-")
 	var known []string
 	for _, k := range kinds {
 		for _, path := range k.paths {
@@ -64,7 +64,7 @@ func (s *Server) definitionsOf(c echo.Context) (r *registry.Revision, kind strin
 		}
 		known = append(known, k.paths[0])
 	}
-	return nil, "", nil, failed(http.StatusNotFound, api.CodeUnknownKind, "unknown kind %q: want one of %s%s", c.Param("kind"), strings.Join(known, ", "), hint(asked, known))
+	return nil, "", nil, failed(http.StatusNotFound, api.CodeUnknownKind, "unknown kind %q: want one of %s%s", param(c, "kind"), strings.Join(known, ", "), hint(asked, known))
 }
 
 // definitions answers GET /v1/registry/{kind}.
@@ -90,7 +90,7 @@ func (s *Server) definition(c echo.Context) error {
 	}
 	names := make([]string, len(all))
 	for i, d := range all {
-		if d.name != c.Param("name") {
+		if d.name != param(c, "name") {
 			names[i] = d.name
 			continue
 		}
@@ -103,5 +103,5 @@ func (s *Server) definition(c echo.Context) error {
 		}
 		return c.JSON(http.StatusOK, out)
 	}
-	return failed(http.StatusNotFound, api.CodeNotFound, "there is no %s %q%s", kind, c.Param("name"), hint(c.Param("name"), names))
+	return failed(http.StatusNotFound, api.CodeNotFound, "there is no %s %q%s", kind, param(c, "name"), hint(param(c, "name"), names))
 }

@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/labstack/echo/v4"
@@ -88,3 +89,16 @@ const routingError = "routing error"
 type promLog struct{ s *Server }
 
 func (l promLog) Println(v ...any) { l.s.log.Error("metrics could not be collected", "error", v) }
+
+// param is a parameter of the path. The router takes it from the path as it was
+// escaped, where the two differ.
+func param(c echo.Context, name string) string {
+	value := c.Param(name)
+	if c.Request().URL.RawPath == "" {
+		return value
+	}
+	if plain, err := url.PathUnescape(value); err == nil { // always: net/http has parsed it before
+		return plain
+	}
+	return value
+}
