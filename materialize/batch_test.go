@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,10 +74,11 @@ func TestBatchEqualsTheOracle(t *testing.T) {
 		var events []materializetest.Event
 		for range 1 + rng.IntN(3) {
 			events = append(events, history(t, s, p, rng, len(events), rng.IntN(200))...)
-			kill, calls := rng.IntN(30), 0
+			kill := rng.Int64N(30)
+			var calls atomic.Int64
 			killed := errors.New("killed")
-			s.Fault = func(_ context.Context, call string, after bool) error {
-				if calls++; calls == kill {
+			s.Fault = func(context.Context, string, bool) error {
+				if calls.Add(1) == kill {
 					return killed
 				}
 				return nil
@@ -171,7 +174,10 @@ func TestBatchWaitsForAStoreButNotForEver(t *testing.T) {
 	events := history(t, s, p, rand.New(rand.NewPCG(5, 6)), 0, 300)
 	away := fmt.Errorf("redis at 127.0.0.1:6379: %w", materialize.ErrUnavailable)
 	rng := rand.New(rand.NewPCG(9, 9))
+	var mu sync.Mutex
 	s.Fault = func(context.Context, string, bool) error {
+		mu.Lock()
+		defer mu.Unlock()
 		if rng.IntN(10) == 0 {
 			return away
 		}

@@ -61,15 +61,16 @@ func (s *session) assigned() bool {
 func (s *session) run(ctx context.Context) error {
 	s.work, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer s.cancel(nil)
-	var late *time.Timer
 	stop := context.AfterFunc(ctx, func() {
-		late = time.AfterFunc(s.cfg.HandoverTimeout, func() { s.cancel(errHandover) })
-	})
-	defer func() {
-		if !stop() && late != nil {
-			late.Stop()
+		late := time.NewTimer(s.cfg.HandoverTimeout)
+		defer late.Stop()
+		select {
+		case <-late.C:
+			s.cancel(errHandover)
+		case <-s.work.Done():
 		}
-	}()
+	})
+	defer stop()
 
 	s.stats.setState(StateStarting, nil)
 	if !s.first {

@@ -369,10 +369,10 @@ func TestStreamNoticesLostWrites(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	lost := make(chan struct{})
 	var once sync.Once
-	checkpoints := 0
+	var checkpoints atomic.Int64
 	w.store.Fault = func(_ context.Context, call string, after bool) error {
 		if call == "SetResumes" && after {
-			if checkpoints++; checkpoints == 6 {
+			if checkpoints.Add(1) == 6 {
 				once.Do(func() { close(lost) })
 			}
 		}
@@ -522,6 +522,39 @@ func TestStreamNoticesOffsetsThatGoBack(t *testing.T) {
 		}
 		w.check()
 	})
+}
+
+// TestStreamSurvivesAKilledBroker kills the brokers of a cluster in turn while a stream runs.
+func TestStreamSurvivesAKilledBroker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a cluster of three brokers takes half a minute")
+	}
+	w := worldOn(t, testenv.KafkaCluster(t, 3), 3)
+	w.produce(300)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	c := w.cluster()
+	defer c.Close()
+	s, err := materialize.NewStream(w.config(c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for n := 1; n <= 2; n++ {
+		w.brokers.Kill(t, n)
+		w.produce(300)
+		w.brokers.Revive(t, n)
+		w.produce(300)
+	}
+	if _, err := w.run(context.Background(), untilCaughtUp); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	w.check()
 }
 
 func TestStreamNeedsItsTopicAndItsBrokers(t *testing.T) {

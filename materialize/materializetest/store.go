@@ -21,7 +21,7 @@ import (
 type Store struct {
 	// Fault, if set, is called before and after each call takes effect, with its
 	// name ("Write", "Append", …); an error is returned in its stead.
-	// After the effect it stands for an answer that was lost.
+	// After the effect it stands for an answer that was lost. It is called by several goroutines.
 	Fault func(ctx context.Context, call string, after bool) error
 
 	mu      sync.Mutex
