@@ -41,9 +41,10 @@ type redisServers struct {
 }
 
 var sharedRedis struct {
-	once sync.Once
-	node *RedisNode
-	err  error
+	once    sync.Once
+	node    *RedisNode
+	servers *redisServers // kept, for the end of its reaper's pipe is closed when nobody does
+	err     error
 }
 
 // Redis is a server without persistence that every test of the process
@@ -56,9 +57,8 @@ func Redis(t testing.TB) *RedisNode {
 			sharedRedis.node = &RedisNode{Addr: addr}
 			return
 		}
-		var s *redisServers
-		if s, sharedRedis.err = startRedis(1); sharedRedis.err == nil {
-			sharedRedis.node = s.nodes[0]
+		if sharedRedis.servers, sharedRedis.err = startRedis(1); sharedRedis.err == nil {
+			sharedRedis.node = sharedRedis.servers.nodes[0]
 		}
 	})
 	redisUp(t, sharedRedis.err)

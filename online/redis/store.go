@@ -1,0 +1,302 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"unsafe"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/forebay/forebay/online"
+)
+
+var _ online.Store = (*Store)(nil)
+
+// Store keeps the records of one project.
+type Store struct {
+	o    Options
+	addr string
+	db   goredis.UniversalClient
+
+	ids   sync.Map // generationName -> its generationID, a string
+	known sync.Map // generationName -> struct{}: registered
+
+	open   sync.RWMutex // held for reading during calls
+	closed bool
+}
+
+// Open makes a store. It does not connect: Ping and Check tell whether Redis is there.
+func Open(o Options) (*Store, error) {
+	if err := o.Validate(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	return &Store{o: o, addr: o.address(), db: o.client()}, nil
+}
+
+// use begins a call; the caller calls s.open.RUnlock after it, unless there was an error.
+func (s *Store) use(ctx context.Context, doing string) error {
+	if err := ctx.Err(); err != nil {
+		return online.Unavailable(s.addr, doing, err)
+	}
+	s.open.RLock()
+	if s.closed {
+		s.open.RUnlock()
+		return fmt.Errorf("%w: %s: %s", online.ErrClosed, s.addr, doing)
+	}
+	return nil
+}
+
+// generationID is generationID, which is the same for every record of a view.
+func (s *Store) generationID(view string, number int) string {
+	name := generationName(view, number)
+	if id, ok := s.ids.Load(name); ok {
+		return id.(string)
+	}
+	id := generationID(view, number)
+	s.ids.Store(name, id)
+	return id
+}
+
+// getKeys is the number of keys of one MGET: it keeps the server for a fraction of a millisecond.
+const getKeys = 512
+
+// Get implements online.Store.
+func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error {
+	const doing = "get records"
+	if len(dst) != len(keys) {
+		panic(fmt.Sprintf("redis: Get of %d keys into %d records", len(keys), len(dst)))
+	}
+	if err := s.use(ctx, doing); err != nil {
+		return err
+	}
+	defer s.open.RUnlock()
+	if len(keys) == 0 {
+		return nil
+	}
+	ring := keyring{s: s, ends: make([]int, 0, len(keys))}
+	for i := range keys {
+		ring.add(&keys[i])
+	}
+	var err error
+	if names := ring.keys(); s.o.Mode == Cluster {
+		err = s.getEach(ctx, names, dst)
+	} else {
+		err = s.getMany(ctx, names, dst)
+	}
+	if err != nil {
+		return s.failed(doing, err)
+	}
+	return nil
+}
+
+// getMany reads keys that are all on one server.
+func (s *Store) getMany(ctx context.Context, keys []string, dst [][]byte) error {
+	if len(keys) <= getKeys {
+		return takeAll(s.db.MGet(ctx, keys...), dst)
+	}
+	pipe := s.db.Pipeline()
+	var cmds []*goredis.SliceCmd
+	for at := 0; at < len(keys); at += getKeys {
+		cmds = append(cmds, pipe.MGet(ctx, keys[at:min(at+getKeys, len(keys))]...))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return err
+	}
+	for i, cmd := range cmds {
+		at := i * getKeys
+		if err := takeAll(cmd, dst[at:min(at+getKeys, len(dst))]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func takeAll(cmd *goredis.SliceCmd, dst [][]byte) error {
+	values, err := cmd.Result()
+	if err != nil {
+		return err
+	}
+	if len(values) != len(dst) {
+		return fmt.Errorf("%d records for %d keys", len(values), len(dst))
+	}
+	for i, v := range values {
+		switch v := v.(type) {
+		case nil:
+			dst[i] = nil
+		case string:
+			dst[i] = own(v)
+		default:
+			return fmt.Errorf("a %T for a record", v)
+		}
+	}
+	return nil
+}
+
+// own is the memory of a string that the client has made from a reply and that
+// nobody else will see: what a caller of Get may keep and change.
+func own(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+
+// getEach reads keys of a Cluster: one pipeline for each shard, all at the same time.
+func (s *Store) getEach(ctx context.Context, keys []string, dst [][]byte) error {
+	cmds := make([]*goredis.StringCmd, len(keys))
+	pending := make([]int, len(keys))
+	for i := range keys {
+		pending[i] = i
+	}
+	for attempt := 0; ; attempt++ {
+		pipe := s.db.Pipeline()
+		for _, i := range pending {
+			cmds[i] = pipe.Get(ctx, keys[i])
+		}
+		_, _ = pipe.Exec(ctx) // the errors are those of its commands
+		again := pending[:0]
+		var last error
+		for _, i := range pending {
+			v, err := cmds[i].Result()
+			switch {
+			case err == nil:
+				dst[i] = own(v)
+			case errors.Is(err, goredis.Nil):
+				dst[i] = nil
+			case passing(err):
+				again, last = append(again, i), err
+			default:
+				return err
+			}
+		}
+		if pending = again; len(pending) == 0 {
+			return nil
+		}
+		if err := s.pause(ctx, attempt, last); err != nil {
+			return err
+		}
+	}
+}
+
+// Resumes implements online.Store.
+func (s *Store) Resumes(ctx context.Context, view string, generation int) ([]online.Resume, error) {
+	const doing = "read resume points"
+	if err := s.use(ctx, doing); err != nil {
+		return nil, err
+	}
+	defer s.open.RUnlock()
+	inputs, err := s.db.HGetAll(ctx, s.resumesKey(view, generation)).Result()
+	if err != nil {
+		return nil, s.failed(doing, err)
+	}
+	points := make([]online.Resume, 0, len(inputs))
+	for input, position := range inputs {
+		points = append(points, online.Resume{View: view, Generation: generation, Input: input, Position: position})
+	}
+	return points, nil
+}
+
+// SetResumes implements online.Store.
+func (s *Store) SetResumes(ctx context.Context, points []online.Resume) error {
+	const doing = "store resume points"
+	if err := s.use(ctx, doing); err != nil {
+		return err
+	}
+	defer s.open.RUnlock()
+	if len(points) == 0 {
+		return nil
+	}
+	byKey := map[string][]any{}
+	for _, p := range points {
+		key := s.resumesKey(p.View, p.Generation)
+		byKey[key] = append(byKey[key], p.Input, p.Position)
+	}
+	pipe := s.db.Pipeline()
+	for key, fields := range byKey {
+		pipe.HSet(ctx, key, fields...)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return s.failed(doing, err)
+	}
+	return nil
+}
+
+// Live implements online.Store.
+func (s *Store) Live(ctx context.Context) (map[string]int, error) {
+	const doing = "read live generations"
+	if err := s.use(ctx, doing); err != nil {
+		return nil, err
+	}
+	defer s.open.RUnlock()
+	pipe := s.db.Pipeline()
+	views, format := pipe.HGetAll(ctx, s.liveKey()), pipe.HGet(ctx, s.generationsKey(), formatField)
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, goredis.Nil) {
+		return nil, s.failed(doing, err)
+	}
+	if v, err := format.Result(); err == nil {
+		if err := s.checkFormat(v); err != nil {
+			return nil, err
+		}
+	}
+	live := make(map[string]int, len(views.Val()))
+	for view, text := range views.Val() {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > math.MaxInt32 {
+			return nil, s.failed(doing, fmt.Errorf("%s: view %s: %q is not a generation", s.liveKey(), view, text))
+		}
+		live[view] = n
+	}
+	return live, nil
+}
+
+// SetLive implements online.Store.
+func (s *Store) SetLive(ctx context.Context, view string, generation int) error {
+	const doing = "store a live generation"
+	if err := s.use(ctx, doing); err != nil {
+		return err
+	}
+	defer s.open.RUnlock()
+	if err := s.db.HSet(ctx, s.liveKey(), view, generation).Err(); err != nil {
+		return s.failed(doing, err)
+	}
+	return nil
+}
+
+// Ping implements online.Store. Of a Cluster, every master must answer.
+func (s *Store) Ping(ctx context.Context) error {
+	const doing = "ping"
+	if err := s.use(ctx, doing); err != nil {
+		return err
+	}
+	defer s.open.RUnlock()
+	err := s.eachMaster(ctx, func(ctx context.Context, c *goredis.Client) error { return c.Ping(ctx).Err() })
+	if err != nil {
+		return s.failed(doing, err)
+	}
+	return nil
+}
+
+// eachMaster calls fn for every server that takes writes, at the same time in a Cluster.
+func (s *Store) eachMaster(ctx context.Context, fn func(context.Context, *goredis.Client) error) error {
+	switch db := s.db.(type) {
+	case *goredis.ClusterClient:
+		return db.ForEachMaster(ctx, fn)
+	case *goredis.Client:
+		return fn(ctx, db)
+	}
+	panic(fmt.Sprintf("redis: a client of type %T", s.db))
+}
+
+// Close implements online.Store. It waits for what is under way.
+func (s *Store) Close() error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("close online store at %s: %w", s.addr, err)
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package redis
+
+import (
+	"context"
+	"crypto/sha1" // by which Redis names scripts
+	_ "embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/forebay/forebay/online"
+)
+
+//go:embed write.lua
+var writeScript string
+
+var writeSHA = func() string {
+	sum := sha1.Sum([]byte(writeScript))
+	return hex.EncodeToString(sum[:])
+}()
+
+// The bounds of one script call, which keeps the server from others for as long
+// as it runs (about a microsecond a record), and of one round trip.
+const (
+	callRecords = 128
+	callBytes   = 128 << 10
+	tripRecords = 4096
+	tripBytes   = 2 << 20
+)
+
+// Write implements online.Store.
+func (s *Store) Write(ctx context.Context, records []online.Record, mode online.WriteMode) (online.WriteResult, error) {
+	const doing = "write records"
+	var res online.WriteResult
+	if err := online.CheckRecords(records); err != nil {
+		return res, err
+	}
+	if err := s.use(ctx, doing); err != nil {
+		return res, err
+	}
+	defer s.open.RUnlock()
+	if mode == online.Always {
+		newest := online.NewestOfEach(records)
+		res.Stale, records = len(records)-len(newest), newest
+	}
+	if err := s.register(ctx, records); err != nil {
+		return res, err
+	}
+	for len(records) > 0 {
+		if err := ctx.Err(); err != nil {
+			return res, s.failed(doing, err)
+		}
+		n, size := 0, 0
+		for n < len(records) && n < tripRecords && size < tripBytes {
+			size += len(records[n].Value) + len(records[n].Key.Entity)
+			n++
+		}
+		applied, done, err := s.trip(ctx, s.calls(records[:n], mode))
+		res.Applied += applied
+		res.Stale += done - applied
+		if err != nil {
+			return res, s.failed(doing, err)
+		}
+		records = records[n:]
+	}
+	return res, nil
+}
+
+// call is one command of a round trip: a script over some records of one slot,
+// or the SET of one.
+type call struct {
+	keys   []string
+	values []any // []byte
+	always bool
+	source bool // the script is sent whole, where the server does not know it
+	cmd    goredis.Cmder
+}
+
+func (c *call) queue(ctx context.Context, pipe goredis.Pipeliner) {
+	switch {
+	case c.always:
+		c.cmd = pipe.Set(ctx, c.keys[0], c.values[0], 0)
+	case c.source:
+		c.cmd = pipe.Eval(ctx, writeScript, c.keys, c.values...)
+	default:
+		c.cmd = pipe.EvalSha(ctx, writeSHA, c.keys, c.values...)
+	}
+}
+
+// applied is how many records the command has written, once it was done.
+func (c *call) applied() (int, error) {
+	if cmd, ok := c.cmd.(*goredis.Cmd); ok {
+		return cmd.Int()
+	}
+	return 1, nil
+}
+
+// calls are the commands that write some records.
+func (s *Store) calls(records []online.Record, mode online.WriteMode) []*call {
+	ring := keyring{s: s, ends: make([]int, 0, len(records))}
+	order := make([]int, len(records))
+	for i := range records {
+		ring.add(&records[i].Key)
+		order[i] = i
+	}
+	keys := ring.keys()
+	slots := make([]uint16, len(records)) // all 0 where there are no slots
+	if s.o.Mode == Cluster {
+		for i, k := range keys {
+			slots[i] = slot(k[s.tagStart() : s.tagStart()+tagLen])
+		}
+		slices.SortStableFunc(order, func(a, b int) int { return int(slots[a]) - int(slots[b]) })
+	}
+	var calls []*call
+	var last *call
+	size := 0
+	for n, i := range order {
+		if last == nil || mode == online.Always || slots[i] != slots[order[n-1]] || len(last.keys) == callRecords || size >= callBytes {
+			last, size = &call{always: mode == online.Always}, 0
+			calls = append(calls, last)
+		}
+		last.keys, last.values = append(last.keys, keys[i]), append(last.values, records[i].Value)
+		size += len(records[i].Value)
+	}
+	return calls
+}
+
+// trip does commands in one round trip for each shard, and those again that
+// failed for a passing reason. It counts the records written and those done with.
+func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err error) {
+	for attempt := 0; ; attempt++ {
+		pipe := s.db.Pipeline()
+		for _, c := range calls {
+			c.queue(ctx, pipe)
+		}
+		_, _ = pipe.Exec(ctx) // the errors are those of its commands
+		var again []*call
+		var last, failed error
+		wait := false
+		for _, c := range calls {
+			err := c.cmd.Err()
+			switch {
+			case err == nil:
+				n, err := c.applied()
+				if err != nil {
+					failed = fmt.Errorf("the answer of a script: %w", err)
+					continue
+				}
+				applied, done = applied+n, done+len(c.keys)
+			case goredis.HasErrorPrefix(err, "NOSCRIPT"):
+				c.source = true
+				again, last = append(again, c), err
+			case goredis.IsTryAgainError(err) && len(c.keys) > 1:
+				// The slot is moving, and has some of the keys here and some there.
+				for i := range c.keys {
+					again = append(again, &call{keys: c.keys[i : i+1], values: c.values[i : i+1], source: c.source})
+				}
+				last = err
+			case passing(err):
+				again, last, wait = append(again, c), err, true
+			default:
+				failed = err
+			}
+		}
+		if failed != nil || len(again) == 0 {
+			return applied, done, failed
+		}
+		calls = again
+		if wait {
+			if err := s.pause(ctx, attempt, last); err != nil {
+				return applied, done, err
+			}
+		} else if attempt > 10 {
+			return applied, done, last
+		}
+	}
+}
+
+// pause waits before a retry; it returns err if there is to be none.
+func (s *Store) pause(ctx context.Context, attempt int, err error) error {
+	if attempt >= s.o.Retries {
+		return err
+	}
+	d := min(s.o.MinBackoff<<min(attempt, 16), s.o.MaxBackoff)
+	d = d/2 + rand.N(d/2+1)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// formatField of the hash of generations holds the version of keys and hashes;
+// it is longer than a generationID.
+const (
+	formatField = "format!"
+	format      = "1"
+)
+
+func (s *Store) checkFormat(v string) error {
+	if v != format {
+		return fmt.Errorf("online store at %s: the keys of project %s are of format %q, this program knows %s: use the release of Forebay that wrote them", s.addr, s.o.Project, v, format)
+	}
+	return nil
+}
+
+// register makes sure, before the first write to a generation, that no other
+// generation of the project has the same short name, and that the keys there are
+// of this format.
+func (s *Store) register(ctx context.Context, records []online.Record) error {
+	for i := range records {
+		k := &records[i].Key
+		if i > 0 && k.Generation == records[i-1].Key.Generation && k.View == records[i-1].Key.View {
+			continue
+		}
+		name := generationName(k.View, k.Generation)
+		if _, ok := s.known.Load(name); ok {
+			continue
+		}
+		id := s.generationID(k.View, k.Generation)
+		pipe := s.db.Pipeline()
+		pipe.HSetNX(ctx, s.generationsKey(), formatField, format)
+		pipe.HSetNX(ctx, s.generationsKey(), id, name)
+		both := pipe.HMGet(ctx, s.generationsKey(), formatField, id)
+		if _, err := pipe.Exec(ctx); err != nil {
+			return s.failed("register generation "+name, err)
+		}
+		v, _ := both.Val()[0].(string)
+		if err := s.checkFormat(v); err != nil {
+			return err
+		}
+		if other, _ := both.Val()[1].(string); other != name {
+			return fmt.Errorf("online store at %s: the keys of %s would be those of %s, by a rare coincidence of their hashes: %w", s.addr, name, other, errSameKeys)
+		}
+		s.known.Store(name, struct{}{})
+	}
+	return nil
+}
+
+var errSameKeys = errors.New("rename the view")

@@ -1,0 +1,28 @@
+-- Writes records, each only if it is newer than what is under its key.
+--   KEYS[i]  the key of a record; all of one slot
+--   ARGV[i]  the record: a byte of kind, 32 bytes of order, and the rest
+-- Returns how many were newer.
+--
+-- The order is compared byte by byte: Lua compares strings by the locale of the
+-- server. Of the old record only its order is fetched, not the whole of it.
+local byte, call = string.byte, redis.call
+local applied = 0
+for i = 1, #KEYS do
+  local key, value = KEYS[i], ARGV[i]
+  local old = call('GETRANGE', key, 1, 32)
+  local newer = #old < 32
+  if not newer then
+    for at = 1, 32 do
+      local a, b = byte(value, at + 1), byte(old, at)
+      if a ~= b then
+        newer = a > b
+        break
+      end
+    end
+  end
+  if newer then
+    call('SET', key, value)
+    applied = applied + 1
+  end
+end
+return applied
