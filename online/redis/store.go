@@ -29,13 +29,18 @@ type Store struct {
 	closed bool
 }
 
-// Open makes a store. It does not connect: Ping and Check tell whether Redis is there.
-func Open(o Options) (*Store, error) {
+// Open connects to Redis, which must answer: the error is an online.ErrUnavailable
+// if it does not.
+func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	o = o.withDefaults()
-	return &Store{o: o, addr: o.address(), db: o.client()}, nil
+	s := &Store{o: o, addr: o.address(), db: o.client()}
+	if err := s.Ping(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // use begins a call; the caller calls s.open.RUnlock after it, unless there was an error.
