@@ -118,6 +118,9 @@ func BenchmarkLookup(b *testing.B) {
 
 // Allocations are per request: none per entity, none per value.
 func TestAllocationsAreConstant(t *testing.T) {
+	if raceDetector {
+		t.Skip("pools forget at random under the race detector")
+	}
 	counts := map[string][]float64{}
 	for _, size := range []struct{ rows, features int }{{1, 5}, {1, 200}, {200, 50}} {
 		s := newTestServer(t, Config{}, newFixedEngine(t, size.rows, size.features))

@@ -14,12 +14,12 @@ import (
 	"github.com/forebay/forebay/internal/api"
 )
 
-// readBody reads a whole body of at most max bytes into buf, which it grows. The
+// readBody reads a whole body of at most limit bytes into buf, which it grows. The
 // body must arrive within timeout, which observe has set.
-func readBody(c echo.Context, buf []byte, max int64, timeout time.Duration) ([]byte, error) {
+func readBody(c echo.Context, buf []byte, limit int64, timeout time.Duration) ([]byte, error) {
 	req := c.Request()
-	if req.ContentLength > max {
-		return buf[:0], &http.MaxBytesError{Limit: max}
+	if req.ContentLength > limit {
+		return buf[:0], &http.MaxBytesError{Limit: limit}
 	}
 	if n := req.ContentLength; n >= 0 && int64(cap(buf)) <= n {
 		buf = make([]byte, 0, n+1) // one more, to meet the end without growing
@@ -32,8 +32,8 @@ func readBody(c echo.Context, buf []byte, max int64, timeout time.Duration) ([]b
 		n, err := req.Body.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
 		switch {
-		case int64(len(buf)) > max:
-			return buf, &http.MaxBytesError{Limit: max}
+		case int64(len(buf)) > limit:
+			return buf, &http.MaxBytesError{Limit: limit}
 		case errors.Is(err, io.EOF):
 			// While the request is answered the deadline would look like a client gone.
 			_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})

@@ -2,10 +2,10 @@ package httpapi
 
 import (
 	"context"
-	"math"
 
 	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/offline/files"
+	"github.com/forebay/forebay/online/lookup"
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/selection"
@@ -52,7 +52,7 @@ type Plan interface {
 }
 
 // NoTime is the event time of a value that has none: no instant is that early.
-const NoTime = math.MinInt64
+const NoTime = lookup.NoTime
 
 // Found is the answer to a lookup: of each output, in the order asked for, one
 // entry per entity. It belongs to the caller until Free.

@@ -153,7 +153,7 @@ func feastSelectionError(err error, project string, r *feastRequest) error {
 
 // feastEntities reads the columns of entities into the lookup's, and notes which
 // of them are echoed.
-func (st *lookupState) feastEntities(r *feastRequest, sel *selection.Selection, p *registry.Project, max int) (rows int, err error) {
+func (st *lookupState) feastEntities(r *feastRequest, sel *selection.Selection, p *registry.Project, limit int) (rows int, err error) {
 	if len(r.entities) == 0 {
 		return 0, feastBad("no entities: give each join key a list of values")
 	}
@@ -167,7 +167,7 @@ func (st *lookupState) feastEntities(r *feastRequest, sel *selection.Selection, 
 		var n int
 		switch {
 		case key >= 0:
-			n, err = e.readFeast(key, in, max)
+			n, err = e.readFeast(key, in, limit)
 		default:
 			n, err = countElements(in.values)
 		}
@@ -179,8 +179,8 @@ func (st *lookupState) feastEntities(r *feastRequest, sel *selection.Selection, 
 		}
 		rows = n
 	}
-	if rows > max {
-		return 0, feastBad(fmt.Sprintf("more than %d entities in one request", max))
+	if rows > limit {
+		return 0, feastBad(fmt.Sprintf("more than %d entities in one request", limit))
 	}
 	var missing []string
 	for _, name := range needed {
@@ -271,7 +271,7 @@ func feastRequestFields(sel *selection.Selection) []string {
 
 // readFeast reads a JSON array into a column. A column that was read already is
 // read again: the later one counts.
-func (e *entityColumns) readFeast(column int, in feastColumn, max int) (rows int, err error) {
+func (e *entityColumns) readFeast(column int, in feastColumn, limit int) (rows int, err error) {
 	c := e.columns[column]
 	c.Reset()
 	e.seen[column] = 1
@@ -287,7 +287,7 @@ func (e *entityColumns) readFeast(column int, in feastColumn, max int) (rows int
 		if err != nil {
 			return 0, err
 		}
-		if !more || rows > max {
+		if !more || rows > limit {
 			return rows, nil
 		}
 		if column < e.keys {

@@ -36,7 +36,7 @@ func (s *Server) feastPush(c echo.Context) error {
 }
 
 // parseFeastPush turns the columns of a data frame into rows of JSON.
-func parseFeastPush(body []byte, max int) (source string, rows [][]byte, err error) {
+func parseFeastPush(body []byte, limit int) (source string, rows [][]byte, err error) {
 	var s jsonscan.Scanner
 	fields := map[string][]byte{}
 	err = s.Reset(body)
@@ -79,12 +79,12 @@ func parseFeastPush(body []byte, max int) (source string, rows [][]byte, err err
 			return "", nil, feastBad(fmt.Sprintf("%s is not a supported push format. Please specify one of these ['online', 'offline', 'online_and_offline'].", name))
 		}
 	}
-	rows, err = frameRows(fields["df"], max)
+	rows, err = frameRows(fields["df"], limit)
 	return source, rows, err
 }
 
 // frameRows turns {"column":[…]} into one JSON object a row.
-func frameRows(frame []byte, max int) (rows [][]byte, err error) {
+func frameRows(frame []byte, limit int) (rows [][]byte, err error) {
 	var s jsonscan.Scanner
 	if err := s.Reset(frame); err != nil {
 		return nil, err
@@ -110,8 +110,8 @@ func frameRows(frame []byte, max int) (rows [][]byte, err error) {
 		switch {
 		case !ok:
 			return nil, feastBad(fmt.Sprintf("df: column %s is not a list of values", name))
-		case first && len(elements) > max:
-			return nil, feastBad(fmt.Sprintf("df: more than %d rows in one push", max))
+		case first && len(elements) > limit:
+			return nil, feastBad(fmt.Sprintf("df: more than %d rows in one push", limit))
 		case first:
 			rows = make([][]byte, len(elements))
 		case len(elements) != len(rows):

@@ -42,7 +42,7 @@ func appendFeastKey(s *jsonscan.Scanner, c *feature.Column) error {
 			n, err := strconv.ParseInt(string(bytes.TrimSpace(b)), 10, 64)
 			if err != nil {
 				if errors.Is(err, strconv.ErrRange) {
-					return fmt.Errorf("Value out of range: %s", short(b)) //nolint:staticcheck // Feast's own text
+					return fmt.Errorf("Value out of range: %s", short(b))
 				}
 				return fmt.Errorf("invalid literal for int() with base 10: '%s'", short(b))
 			}
@@ -94,7 +94,7 @@ func wholeNumber(lit []byte) (int64, error) {
 	n, err := jsonscan.ParseInt64(lit)
 	if !errors.Is(err, jsonscan.ErrNotWhole) {
 		if err != nil {
-			return 0, fmt.Errorf("Value out of range: %s", short(lit)) //nolint:staticcheck // Feast's own text
+			return 0, fmt.Errorf("Value out of range: %s", short(lit))
 		}
 		return n, nil
 	}
@@ -110,7 +110,7 @@ func wholeNumber(lit []byte) (int64, error) {
 
 // pythonNumber is str() of a number.
 func pythonNumber(lit []byte) ([]byte, error) {
-	if bytes.IndexAny(lit, ".eE") < 0 {
+	if !bytes.ContainsAny(lit, ".eE") {
 		if string(lit) == "-0" {
 			lit = lit[1:]
 		}

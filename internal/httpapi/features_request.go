@@ -222,7 +222,7 @@ func (e *entityColumns) clear(i int, f feature.Field) {
 
 // parse reads a JSON array of objects into the columns, one row each, and
 // returns how many there are.
-func (e *entityColumns) parse(data []byte, max int) (rows int, err error) {
+func (e *entityColumns) parse(data []byte, limit int) (rows int, err error) {
 	var s jsonscan.Scanner
 	if err := s.Reset(data); err != nil {
 		return 0, err
@@ -235,8 +235,8 @@ func (e *entityColumns) parse(data []byte, max int) (rows int, err error) {
 		if err != nil || !more {
 			return rows, err
 		}
-		if rows == max {
-			return 0, failed(http.StatusRequestEntityTooLarge, api.CodeTooManyEntities, "more than %d entities in one request", max)
+		if rows == limit {
+			return 0, failed(http.StatusRequestEntityTooLarge, api.CodeTooManyEntities, "more than %d entities in one request", limit)
 		}
 		if err := e.entity(&s, rows); err != nil {
 			return 0, err

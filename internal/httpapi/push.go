@@ -63,7 +63,7 @@ func (s *Server) pushRows(c echo.Context, source string, rows [][]byte) (api.Pus
 }
 
 // parsePush takes {"rows":[{…}]} apart into the rows as they are written.
-func parsePush(body []byte, max int) (rows [][]byte, err error) {
+func parsePush(body []byte, limit int) (rows [][]byte, err error) {
 	var s jsonscan.Scanner
 	if err := s.Reset(body); err != nil {
 		return nil, err
@@ -87,7 +87,7 @@ func parsePush(body []byte, max int) (rows [][]byte, err error) {
 			return nil, bad(api.CodeDuplicateField, api.FieldRows, `"rows" is there twice`)
 		}
 		found = true
-		if rows, err = parseRows(&s, max); err != nil {
+		if rows, err = parseRows(&s, limit); err != nil {
 			return nil, err
 		}
 	}
@@ -97,7 +97,7 @@ func parsePush(body []byte, max int) (rows [][]byte, err error) {
 	return rows, s.End()
 }
 
-func parseRows(s *jsonscan.Scanner, max int) (rows [][]byte, err error) {
+func parseRows(s *jsonscan.Scanner, limit int) (rows [][]byte, err error) {
 	if err := s.OpenArray(); err != nil {
 		return nil, place(err, api.FieldRows, api.FieldRows)
 	}
@@ -106,8 +106,8 @@ func parseRows(s *jsonscan.Scanner, max int) (rows [][]byte, err error) {
 		if err != nil || !more {
 			return rows, err
 		}
-		if len(rows) == max {
-			return nil, failed(http.StatusRequestEntityTooLarge, api.CodeTooLarge, "more than %d rows in one push", max)
+		if len(rows) == limit {
+			return nil, failed(http.StatusRequestEntityTooLarge, api.CodeTooLarge, "more than %d rows in one push", limit)
 		}
 		k, err := s.Peek()
 		if err != nil {

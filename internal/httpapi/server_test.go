@@ -133,7 +133,7 @@ func TestStopDrains(t *testing.T) {
 			t.Error(err)
 			return
 		}
-		defer res.Body.Close() //nolint:errcheck // only read
+		defer res.Body.Close()
 		if res.StatusCode != http.StatusOK {
 			t.Errorf("the drained request was answered %d", res.StatusCode)
 		}
