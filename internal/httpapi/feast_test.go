@@ -67,7 +67,12 @@ type feastAnswerBody struct {
 }
 
 func TestFeastRecordedCases(t *testing.T) {
-	s := newTestServer(t, Config{}, newCompatEngine(t))
+	t.Run("plain lookup", func(t *testing.T) { feastRecordedCases(t, newCompatEngine(t)) })
+	t.Run("real lookup", func(t *testing.T) { feastRecordedCases(t, newStoreEngine(t)) })
+}
+
+func feastRecordedCases(t *testing.T, engine Engine) {
+	s := newTestServer(t, Config{}, engine)
 	cases := feastCases(t)
 	if len(cases) < 50 {
 		t.Fatalf("only %d cases", len(cases))

@@ -58,7 +58,7 @@ func golden(t *testing.T, name string, got []byte) {
 }
 
 func TestFeatures(t *testing.T) {
-	s := newTestServer(t, Config{}, newCompatEngine(t))
+	s := newTestServer(t, Config{}, newStoreEngine(t))
 	for _, tc := range []struct{ name, body string }{
 		{"service", `{"service":"driver_svc","entities":[{"driver_id":1001},{"driver_id":1003}]}`},
 		{"entities before the service", `{"entities":[{"driver_id":1001}], "full_names":true, "service":"driver_svc"}`},
