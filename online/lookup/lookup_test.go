@@ -530,7 +530,7 @@ func BenchmarkLookupAlone(b *testing.B) {
 func BenchmarkEmbedded(b *testing.B) { benchmarkStore(b, openStore(b)) }
 
 func BenchmarkRedis(b *testing.B) {
-	s, err := redis.Open(b.Context(), redis.Options{Addrs: []string{testenv.RedisServer(b).Addr}, Project: "bench"})
+	s, err := redis.Open(redis.Options{Addrs: []string{testenv.RedisServer(b).Addr}, Project: "bench"})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -29,18 +29,14 @@ type Store struct {
 	closed bool
 }
 
-// Open connects to Redis, which must answer: the error is an online.ErrUnavailable
-// if it does not.
-func Open(ctx context.Context, o Options) (*Store, error) {
+// Open makes a store; the error is one of the options. It does not connect: Ping
+// tells whether Redis is there, and Check whether it is set up to keep records.
+func Open(o Options) (*Store, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
 	o = o.withDefaults()
-	s := &Store{o: o, addr: o.address(), db: o.client()}
-	if err := s.Ping(ctx); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return &Store{o: o, addr: o.address(), db: o.client()}, nil
 }
 
 // use begins a call; the caller calls s.open.RUnlock after it, unless there was an error.

@@ -36,7 +36,7 @@ func open(t testing.TB, o Options) *Store {
 	if o.Project == "" {
 		o.Project = fmt.Sprintf("t%x", rand.Uint64())
 	}
-	s, err := Open(t.Context(), o)
+	s, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +183,7 @@ func TestOptions(t *testing.T) {
 		if err := o.Validate(); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want one with %q", err, want)
 		}
-		if _, err := Open(t.Context(), o); err == nil {
+		if _, err := Open(o); err == nil {
 			t.Errorf("Open of %+v", o)
 		}
 	}
@@ -208,7 +208,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	})
 	t.Run("Password", func(t *testing.T) {
 		n := testenv.RedisServer(t, "--requirepass", "secret")
-		if _, err := Open(ctx, Options{Addrs: []string{n.Addr}, Project: "p"}); !errors.Is(err, online.ErrUnavailable) || !strings.Contains(err.Error(), "check username and password") {
+		if err := open(t, Options{Addrs: []string{n.Addr}}).Ping(ctx); !errors.Is(err, online.ErrUnavailable) || !strings.Contains(err.Error(), "check username and password") {
 			t.Errorf("%v", err)
 		}
 		if err := open(t, Options{Addrs: []string{n.Addr}, Password: "secret"}).Ping(ctx); err != nil {
@@ -268,7 +268,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			if mode == Sentinel {
 				o.MasterName = "m"
 			}
-			if _, err := Open(ctx, o); !errors.Is(err, online.ErrUnavailable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
+			if err := open(t, o).Ping(ctx); !errors.Is(err, online.ErrUnavailable) || !strings.Contains(err.Error(), "127.0.0.1:1") {
 				t.Errorf("%s: %v", mode, err)
 			}
 		}
