@@ -32,8 +32,8 @@ func New(serverURL string, opts ...Option) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.environment != "" {
-		return nil, errors.New("sdk: Environment is an option of Open: a server has chosen its own")
+	if o.environment != "" || o.log != nil {
+		return nil, errors.New("sdk: Environment and WithLogger are options of Open: a server has its own")
 	}
 	u, err := url.Parse(serverURL)
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *Client) postOnce(ctx context.Context, path string, body []byte) (answer
 	if err != nil {
 		return nil, 0, fmt.Errorf("sdk: %w", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		wait := time.Duration(-1)
 		if res.StatusCode == http.StatusServiceUnavailable {

@@ -91,9 +91,9 @@ func TestLookup(t *testing.T) {
 	})
 }
 
-type pair struct{ got, ok, wanted any }
+type pair struct{ got, ok any }
 
-func two[T any](v T, ok bool) pair { return pair{got: v, ok: ok} }
+func two[T any](v T, ok bool) pair { return pair{v, ok} }
 
 func (p pair) want(v any) struct{ got, ok, want any } {
 	return struct{ got, ok, want any }{p.got, p.ok, v}
@@ -124,7 +124,7 @@ func TestScan(t *testing.T) {
 			At     time.Time  `forebay:"i,event_timestamp"`
 			AtP    *time.Time `forebay:"i,event_timestamp"`
 			Other  string
-			unseen int //nolint:unused // it must be left alone
+			unseen int
 		}
 		rows := []row{{Other: "before"}}
 		if err := res.Scan(&rows); err != nil {

@@ -144,7 +144,7 @@ func (c *Client) BuildDataset(ctx context.Context, r DatasetRequest) (d *Dataset
 	if err != nil {
 		return nil, fmt.Errorf("sdk: open the spine: %w", err)
 	}
-	defer spine.Close() //nolint:errcheck // the transport may have closed it already
+	defer spine.Close()
 	req, err := c.request(ctx, api.PathDatasets+"?"+query, spine, r.Spine.media)
 	if err != nil {
 		return nil, err
@@ -163,7 +163,7 @@ func (c *Client) BuildDataset(ctx context.Context, r DatasetRequest) (d *Dataset
 	if err != nil {
 		return nil, fmt.Errorf("sdk: %w", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // it was read
+	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		return nil, errorOf(res)
 	}

@@ -35,7 +35,7 @@ func ExampleClient_Lookup() {
 		fmt.Println(err)
 		return
 	}
-	defer c.Close() //nolint:errcheck // nothing to lose
+	defer c.Close()
 	res, err := c.Lookup(context.Background(), sdk.LookupRequest{
 		Service:  "delay_model",
 		Entities: []sdk.Entity{{"origin": "SFO", "scheduled_distance": 2586}, {"origin": "JFK", "scheduled_distance": 187}},
@@ -64,7 +64,7 @@ func ExampleResult_Scan() {
 		fmt.Println(err)
 		return
 	}
-	defer c.Close() //nolint:errcheck // nothing to lose
+	defer c.Close()
 	res, err := c.Lookup(context.Background(), sdk.LookupRequest{Service: "delay_model", Entities: []sdk.Entity{{"origin": "SFO"}}})
 	if err != nil {
 		fmt.Println(err)
@@ -91,7 +91,7 @@ func ExampleError() {
 		fmt.Println(err)
 		return
 	}
-	defer c.Close() //nolint:errcheck // nothing to lose
+	defer c.Close()
 	_, err = c.Push(context.Background(), "nobody", []sdk.Values{{"origin": "SFO", "delay": 12}})
 	var e *sdk.Error
 	if errors.As(err, &e) {

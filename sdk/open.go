@@ -14,7 +14,7 @@ import (
 // process that holds them if there is one (serve, stream, dev). A newly applied
 // revision is taken up within a second or so.
 //
-// The options that it takes are Environment and WithTimeout.
+// The options that it takes are Environment, WithTimeout and WithLogger.
 func Open(dir string, opts ...Option) (Store, error) {
 	o, err := newOptions(opts)
 	if err != nil {
@@ -24,7 +24,7 @@ func Open(dir string, opts ...Option) (Store, error) {
 		return nil, errors.New("sdk: WithAPIKey and WithTransport are options of New: in process there is no server")
 	}
 	ctx := context.Background()
-	a, err := app.Open(ctx, app.Options{Dir: dir, Environment: o.environment, Command: "sdk"})
+	a, err := app.Open(ctx, app.Options{Dir: dir, Environment: o.environment, Command: "sdk", Log: o.log})
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -17,6 +18,7 @@ type options struct {
 	retries     int
 	transport   http.RoundTripper
 	environment string
+	log         *slog.Logger
 }
 
 // WithAPIKey sends a key with every request, as a bearer token. For New.
@@ -34,6 +36,10 @@ func WithRetries(n int) Option { return func(o *options) { o.retries = n } }
 // server without a socket. Default a transport that keeps up to 256 idle
 // connections to the server. For New.
 func WithTransport(rt http.RoundTripper) Option { return func(o *options) { o.transport = rt } }
+
+// WithLogger takes what a server would log: among it, why a request failed where
+// its error says no more than "internal". Default none. For Open.
+func WithLogger(log *slog.Logger) Option { return func(o *options) { o.log = log } }
 
 // Environment chooses an environment of forebay.yaml. Default its default one. For Open.
 func Environment(name string) Option { return func(o *options) { o.environment = name } }
