@@ -20,15 +20,19 @@ stays. For development only: the in-process Kafka is no Kafka to keep events in.
 		Args: args(0, 0),
 	}
 	cmd.RunE = c.with(slog.LevelInfo, func(ctx context.Context, a *app.App, _ []string) error {
-		o.Ready = func(url string, brokers []string) {
+		o.Ready = func(url, broker string) {
 			if c.json {
 				_ = c.document(struct {
-					URL     string   `json:"url"`
-					Brokers []string `json:"brokers"`
-				}{url, brokers})
+					URL   string `json:"url"`
+					Kafka string `json:"kafka,omitempty"`
+				}{url, broker})
 				return
 			}
-			c.printf("Serving %s\nKafka   %s\nWatching the YAML; Ctrl-C stops.\n", url, brokers[0])
+			c.printf("Serving %s\n", url)
+			if broker != "" {
+				c.printf("Kafka   %s\n", broker)
+			}
+			c.printf("Watching the YAML; Ctrl-C stops.\n")
 		}
 		o.Applied = c.devApplied
 		return a.Dev(ctx, o)

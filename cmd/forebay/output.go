@@ -105,7 +105,7 @@ func (t *table) add(values ...any) {
 		default:
 			row[i].text = fmt.Sprint(v)
 		}
-		if row[i].text == "" {
+		if row[i].text == "" && t.head[i] != "" {
 			row[i].text = "-"
 		}
 	}
@@ -199,8 +199,10 @@ func span(d time.Duration) string {
 		return d.Round(time.Millisecond).String()
 	case d < time.Minute:
 		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", int(d.Minutes()), int(d.Seconds())%60)
 	case d < 48*time.Hour:
-		return strings.TrimSuffix(d.Round(time.Second).String(), "0s")
+		return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
 	case d < 730*24*time.Hour:
 		return fmt.Sprintf("%dd", int(d.Hours()/24))
 	}

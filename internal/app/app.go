@@ -65,8 +65,9 @@ type App struct {
 	off    offline.Store
 	on     online.Store
 	kafka  *kafka.Cluster
-	holds  bool        // as owner of the embedded stores
-	opened []io.Closer // in the order of opening
+	broker *kafka.EmbeddedBroker // nil where another process runs it
+	holds  bool                  // as owner of the embedded stores
+	opened []io.Closer           // in the order of opening
 	closed bool
 }
 

@@ -200,7 +200,3 @@ func (a *App) owner(ctx context.Context, on online.Store) *Owner {
 	}
 	return nil
 }
-
-// lag is the number of events that a source's topic holds beyond the log; nil if
-// Kafka does not tell in a moment.
-func (a *App) lag(context.Context, *registry.Source, offline.LogState) *int64 { return nil }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/forebay/forebay/internal/config"
-	"github.com/forebay/forebay/materialize/kafka"
 	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/offline/parquet"
 	"github.com/forebay/forebay/online"
@@ -145,40 +144,4 @@ func (a *App) own(context.Context) error {
 		return <-served
 	}))
 	return nil
-}
-
-// inputs opens Kafka: the environment's own, or the one in process that the
-// owner of the data folder runs.
-func (a *App) inputs(context.Context) (*kafka.Cluster, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil, errClosed
-	}
-	if a.kafka != nil {
-		return a.kafka, nil
-	}
-	s := a.env.Stream
-	if s == nil {
-		return nil, &Error{
-			Code: codeBadEnvironment,
-			Err:  fmt.Errorf("environment %s has no stream", a.env.Name),
-			Hint: "Declare one in forebay.yaml: stream: {brokers: [\"host:9092\"]}.",
-		}
-	}
-	secure, err := s.TLS.Config()
-	if err != nil {
-		return nil, &Error{Code: codeBadEnvironment, Err: fmt.Errorf("environment %s: stream: %w", a.env.Name, err)}
-	}
-	cfg := kafka.Config{Brokers: s.Brokers, TLS: secure, Logger: a.log}
-	if s.SASL != nil {
-		cfg.SASL = kafka.SASL{Mechanism: s.SASL.Mechanism, Username: s.SASL.Username, Password: string(s.SASL.Password)}
-	}
-	c, err := kafka.New(cfg)
-	if err != nil {
-		return nil, err
-	}
-	a.kafka = c
-	a.opened = append(a.opened, closer(func() error { c.Close(); return nil }))
-	return c, nil
 }

@@ -48,7 +48,7 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 	stop := every(o.Progress, s)
 	err = s.Run(ctx)
 	stop()
-	return &Streamed{Sources: s.Stats()}, err
+	return &Streamed{Sources: s.Stats()}, a.kafkaError(err)
 }
 
 // newStream makes the stream of a revision's sources and views, and of the
@@ -82,7 +82,7 @@ func (a *App) newStream(ctx context.Context, head *registry.Revision, o StreamOp
 			!slices.ContainsFunc(sources, func(s *registry.Source) bool { return s.Name == v.View.Source }) ||
 			!slices.ContainsFunc(chosen, func(c registry.ViewGeneration) bool { return c.View.Name == v.View.Name })
 	})
-	inputs, err := a.inputs(ctx)
+	inputs, err := a.kafkaFor(ctx, sources)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,30 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/forebay/forebay/online"
+	"github.com/forebay/forebay/online/redis"
+)
+
+// openRedis connects to Redis, which must answer.
+func (a *App) openRedis(ctx context.Context) (online.Store, error) {
+	o := a.env.Online
+	secure, err := o.TLS.Config()
+	if err != nil {
+		return nil, &Error{Code: codeBadEnvironment, Err: fmt.Errorf("environment %s: online: %w", a.env.Name, err)}
+	}
+	s, err := redis.Open(redis.Options{
+		Project: a.project, Addrs: o.Addrs, Mode: redis.Mode(o.Mode), MasterName: o.MasterName,
+		Username: o.Username, Password: string(o.Password), DB: o.DB, TLS: secure,
+	})
+	if err != nil {
+		return nil, &Error{Code: codeBadEnvironment, Err: fmt.Errorf("environment %s: %w", a.env.Name, err)}
+	}
+	if err := s.Ping(ctx); err != nil {
+		return nil, errors.Join(unavailable(err, fmt.Sprintf("Is Redis running there? Its address is online.addrs of environment %s in forebay.yaml.", a.env.Name)), s.Close())
+	}
+	return s, nil
+}
