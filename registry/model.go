@@ -127,13 +127,26 @@ type Feature struct {
 
 // Aggregation declares one aggregate function over one or more windows.
 type Aggregation struct {
-	Function string             `json:"function"`
-	Column   string             `json:"column,omitempty"`
-	By       string             `json:"by,omitempty"` // the secondary key
-	N        int                `json:"n,omitempty"`
-	Where    string             `json:"where,omitempty"`
-	Windows  []feature.Duration `json:"windows"`
-	Name     string             `json:"name,omitempty"`
+	Function string   `json:"function"`
+	Column   string   `json:"column,omitempty"`
+	By       string   `json:"by,omitempty"` // the secondary key
+	N        int      `json:"n,omitempty"`
+	Where    string   `json:"where,omitempty"`
+	Windows  []Window `json:"windows"`
+	Name     string   `json:"name,omitempty"`
+}
+
+// Window is the length of a window as it is written: 24h and 1d are one length
+// and name two features.
+type Window string
+
+// Length is the window's length. A window that spec has read is a duration.
+func (w Window) Length() feature.Duration {
+	d, err := feature.ParseDuration(string(w))
+	if err != nil {
+		panic("registry: a window of " + err.Error())
+	}
+	return d
 }
 
 // Hop is the declared hop of a window.

@@ -35,7 +35,7 @@ func everything() *registry.Revision {
 			Views: []registry.FeatureView{{
 				Meta: meta("airport_latest"), Entities: []string{"airport"}, Source: "departures", TTL: 7 * feature.Day, Filter: "delay != null",
 				Features:     []registry.Feature{{Field: field("v", feature.EmbeddingOf(3)), Expr: "delay", Description: "d"}},
-				Aggregations: []registry.Aggregation{{Function: "last_n", Column: "delay", By: "carrier", N: 5, Where: "delay > 15", Windows: []feature.Duration{feature.Hour, feature.Lifetime}, Name: "late"}},
+				Aggregations: []registry.Aggregation{{Function: "last_n", Column: "delay", By: "carrier", N: 5, Where: "delay > 15", Windows: []registry.Window{"60m", "lifetime"}, Name: "late"}},
 				Hops:         []registry.Hop{{Window: feature.Day, Hop: 5 * feature.Minute}},
 			}},
 			OnDemand: []registry.OnDemandView{{
@@ -72,7 +72,7 @@ func TestFixture(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const fixed = "sha256:6656391049b9b8cd40ecac2d2657cf6d49fb25a35d5c041f5b53a43a507ac2b5"
+	const fixed = "sha256:ce7851316de55537634e1d603c3439866848ad7e8ba48502c1b257de21fcfed3"
 	if got.ID != fixed || id != fixed {
 		t.Errorf("ID is %s, and %s when encoded, want %s", got.ID, id, fixed)
 	}

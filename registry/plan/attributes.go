@@ -156,7 +156,7 @@ func aggregationText(a registry.Aggregation) string {
 	}
 	windows := make([]string, len(a.Windows))
 	for i, w := range a.Windows {
-		windows[i] = w.String()
+		windows[i] = string(w)
 	}
 	s += " over " + strings.Join(windows, ", ")
 	if a.Where != "" {

@@ -45,13 +45,13 @@ type featureMeaning struct {
 }
 
 type aggregationMeaning struct {
-	Function string             `json:"function"`
-	Column   string             `json:"column,omitempty"`
-	By       string             `json:"by,omitempty"`
-	N        int                `json:"n,omitempty"`
-	Where    string             `json:"where,omitempty"`
-	Windows  []feature.Duration `json:"windows"`
-	Name     string             `json:"name,omitempty"`
+	Function string            `json:"function"`
+	Column   string            `json:"column,omitempty"`
+	By       string            `json:"by,omitempty"`
+	N        int               `json:"n,omitempty"`
+	Where    string            `json:"where,omitempty"`
+	Windows  []registry.Window `json:"windows"`
+	Name     string            `json:"name,omitempty"`
 }
 
 // Fingerprint is the SHA-256, in hex, of what decides the meaning of the values

@@ -145,7 +145,7 @@ func TestFingerprintChanges(t *testing.T) {
 		{"outside name of a column that is read", func(p *registry.Project) { column(p, "delay").From = "payload.delay" }, true},
 		{"outside name of a join key", func(p *registry.Project) { column(p, "origin").From = "o" }, true},
 		{"aggregations", func(p *registry.Project) {
-			view(p).Aggregations = []registry.Aggregation{{Function: "count", Windows: []feature.Duration{feature.Hour}}}
+			view(p).Aggregations = []registry.Aggregation{{Function: "count", Windows: []registry.Window{"1h"}}}
 		}, true},
 		{"hops", func(p *registry.Project) { view(p).Hops = []registry.Hop{{Window: feature.Hour, Hop: feature.Minute}} }, true},
 	} {
@@ -159,7 +159,7 @@ func TestFingerprintChanges(t *testing.T) {
 }
 
 func TestFingerprintAggregations(t *testing.T) {
-	base := registry.Aggregation{Function: "last_n", Column: "delay", By: "destination", N: 5, Where: "distance > 1", Windows: []feature.Duration{feature.Hour}, Name: "x"}
+	base := registry.Aggregation{Function: "last_n", Column: "delay", By: "destination", N: 5, Where: "distance > 1", Windows: []registry.Window{"1h"}, Name: "x"}
 	seen := map[string]string{}
 	for what, change := range map[string]func(*registry.Aggregation){
 		"base":     func(*registry.Aggregation) {},
@@ -168,8 +168,10 @@ func TestFingerprintAggregations(t *testing.T) {
 		"by":       func(a *registry.Aggregation) { a.By = "origin" },
 		"n":        func(a *registry.Aggregation) { a.N = 6 },
 		"where":    func(a *registry.Aggregation) { a.Where = "distance > 2" },
-		"windows":  func(a *registry.Aggregation) { a.Windows = []feature.Duration{feature.Lifetime} },
-		"name":     func(a *registry.Aggregation) { a.Name = "y" },
+		"windows": func(a *registry.Aggregation) {
+			a.Windows = []registry.Window{"lifetime"}
+		},
+		"name": func(a *registry.Aggregation) { a.Name = "y" },
 	} {
 		p := flights()
 		a := base

@@ -415,7 +415,7 @@ func TestEveryFieldShows(t *testing.T) {
 		p.Sources[0].Files = &registry.Files{Glob: "*"}
 		p.Sources[0].Kafka.Key = []string{"origin"}
 		v := &p.Views[0]
-		v.Aggregations = []registry.Aggregation{{Function: "last_n", Column: "delay", By: "origin", N: 1, Where: "true", Windows: []feature.Duration{feature.Hour}, Name: "x"}}
+		v.Aggregations = []registry.Aggregation{{Function: "last_n", Column: "delay", By: "origin", N: 1, Where: "true", Windows: []registry.Window{"1h"}, Name: "x"}}
 		v.Hops = []registry.Hop{{Window: feature.Hour, Hop: feature.Minute}}
 		p.Services[0].Entities = []registry.KeyRename{{Entity: "airport", JoinKey: "origin", To: "from"}}
 		p.Services[0].Features[0].Prefix = "p_"

@@ -106,7 +106,7 @@ func (l *loader) aggregations(i item) []aggregationDecl {
 		o.finish()
 		a.Function, a.Column, a.By, a.Where, a.Name = a.function.string, a.column.string, a.by.string, a.where.string, a.name.string
 		for _, w := range a.windows {
-			a.Windows = append(a.Windows, w.Duration)
+			a.Windows = append(a.Windows, registry.Window(w.text.string))
 		}
 		out = append(out, a)
 	}
@@ -197,7 +197,9 @@ func (l *loader) checkAggregations(d *viewDecl, src *sourceDecl, scope *expr.Sco
 		}
 	}
 	for _, h := range d.hops {
-		if !slices.ContainsFunc(d.aggregations, func(a aggregationDecl) bool { return slices.Contains(a.Windows, h.Window) }) {
+		if !slices.ContainsFunc(d.aggregations, func(a aggregationDecl) bool {
+			return slices.ContainsFunc(a.Windows, func(w registry.Window) bool { return w.Length() == h.Window })
+		}) {
 			h.window.report(BadHop, "", "no aggregation has a window of %s", h.window.string)
 		}
 	}
