@@ -58,6 +58,7 @@ type App struct {
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	clock   func() time.Time
+	corrupt prometheus.Counter // online records that could not be read
 
 	mu     sync.Mutex // guards what follows
 	repo   registry.Repository
@@ -67,6 +68,7 @@ type App struct {
 	kafka  *kafka.Cluster
 	broker *kafka.EmbeddedBroker // nil where another process runs it
 	holds  bool                  // as owner of the embedded stores
+	owner  *Owner                // of the embedded online store, if it is worked through another process
 	opened []io.Closer           // in the order of opening
 	closed bool
 }
@@ -91,6 +93,12 @@ func Open(_ context.Context, o Options) (*App, error) {
 	}
 	if a.clock == nil {
 		a.clock = time.Now
+	}
+	a.corrupt = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "forebay_lookup_corrupt_records_total", Help: "Online records that could not be read; their values are INVALID.",
+	})
+	if err := a.metrics.Register(a.corrupt); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	if err := a.configure(o.Environment); err != nil {
 		return nil, err

@@ -2,14 +2,11 @@ package app
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"time"
 
-	"github.com/forebay/forebay/internal/config"
 	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/online"
-	"github.com/forebay/forebay/online/embedded"
 	"github.com/forebay/forebay/registry"
 )
 
@@ -95,7 +92,7 @@ func (a *App) Status(ctx context.Context) (*Status, error) {
 	s := &Status{
 		Project: head.Project.Name, Environment: a.env.Name, At: time.Now().UTC(),
 		Revision: RevisionStatus{head.Number, head.ID, head.Time, head.Author},
-		Owner:    a.owner(ctx, on),
+		Owner:    a.owner,
 	}
 	logs := map[string]offline.LogState{}
 	for i := range head.Project.Sources {
@@ -185,18 +182,4 @@ func streamedUpTo(src *registry.Source, points map[string]string, log offline.Lo
 		}
 	}
 	return true
-}
-
-// owner is the process through which an embedded store is worked, if there is one.
-func (a *App) owner(ctx context.Context, on online.Store) *Owner {
-	if _, through := on.(*embedded.Client); !through || a.env.Online.Store != config.Embedded {
-		return nil
-	}
-	var held *embedded.HeldError
-	if s, err := embedded.Open(embedded.Options{Dir: a.env.Online.Path, Project: a.project}); err == nil {
-		_ = s.Close() // it has just ended
-	} else if errors.As(err, &held) {
-		return &Owner{held.PID, held.Command}
-	}
-	return nil
 }

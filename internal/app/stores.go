@@ -46,11 +46,25 @@ func (a *App) offlineStore(ctx context.Context) (offline.Store, error) {
 // for a moment is waited for.
 func (a *App) onlineStore(ctx context.Context) (online.Store, error) {
 	return opening(a, &a.on, func() (online.Store, error) {
+		open := a.openRedis
 		if a.env.Online.Store == config.Embedded {
-			return a.openEmbedded(ctx, false)
+			open = func(ctx context.Context) (online.Store, error) { return a.openEmbedded(ctx, false) }
 		}
-		return a.openRedis(ctx)
+		s, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return a.instrumented(s)
 	})
+}
+
+// instrumented counts what is done with an online store.
+func (a *App) instrumented(s online.Store) (online.Store, error) {
+	i, err := online.Instrument(s, a.metrics)
+	if err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return i, nil
 }
 
 // unavailable adds to the failure of something that cannot be reached what to look at.
@@ -85,6 +99,7 @@ func (a *App) openEmbedded(ctx context.Context, asOwner bool) (online.Store, err
 			}
 			c, err := embedded.Dial(ctx, o.Dir, o.Project)
 			if err == nil {
+				a.owner = &Owner{held.PID, held.Command}
 				return c, nil
 			}
 			if !errors.As(err, &held) && !errors.Is(err, online.ErrUnavailable) {
@@ -118,7 +133,7 @@ func refused(held *embedded.HeldError) error {
 
 // own holds the embedded online store until Close, and lets other processes work
 // through this one. With another kind of store there is nothing to hold.
-func (a *App) own(context.Context) error {
+func (a *App) own(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
@@ -130,16 +145,19 @@ func (a *App) own(context.Context) error {
 	if a.on != nil {
 		return errors.New("the online store was opened before it was to be held")
 	}
-	s, err := a.openEmbedded(context.Background(), true)
+	s, err := a.openEmbedded(ctx, true)
 	if err != nil {
 		return err
 	}
-	store := s.(*embedded.Store)
-	ctx, cancel := context.WithCancel(context.Background())
+	on, err := a.instrumented(s)
+	if err != nil {
+		return err
+	}
+	serving, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	served := make(chan error, 1)
-	go func() { served <- store.Serve(ctx) }()
-	a.on, a.holds = store, true
-	a.opened = append(a.opened, store, closer(func() error {
+	go func() { served <- s.(*embedded.Store).Serve(serving) }() // as owner it is never another
+	a.on, a.holds = on, true
+	a.opened = append(a.opened, on, closer(func() error {
 		cancel()
 		return <-served
 	}))
