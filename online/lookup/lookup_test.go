@@ -455,6 +455,9 @@ func users(n int, id func(int) int64) []*feature.Column {
 // TestAllocations holds that a lookup allocates nothing for a row or a value,
 // beyond what the store does.
 func TestAllocations(t *testing.T) {
+	if raceDetector {
+		t.Skip("the race detector makes pools forget at random")
+	}
 	for _, rows := range []int{1, 100} {
 		p, rec := wide(t, 50)
 		plan := planOf(t, p, selection.Request{Features: []string{"stats"}})
