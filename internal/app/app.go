@@ -7,7 +7,7 @@
 // online store. What it opened it closes.
 //
 // The embedded online store and the in-process Kafka belong to one process at a
-// time (own.go): serve, stream and dev hold them as long as they run, and let
+// time (Hold): serve, stream and dev hold them as long as they run, and let
 // other commands work through them; the others hold them for a moment.
 package app
 

@@ -33,7 +33,7 @@ const watchEvery = 300 * time.Millisecond
 // the environment says so), the stream, the server, and an apply whenever a file
 // changes. Mistakes in the YAML end it only before the first revision.
 func (a *App) Dev(ctx context.Context, o DevOptions) error {
-	if err := a.own(ctx); err != nil {
+	if err := a.Hold(ctx); err != nil {
 		return err
 	}
 	d := &dev{app: a, o: o}

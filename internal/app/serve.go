@@ -25,7 +25,7 @@ func (a *App) Serve(ctx context.Context, o ServeOptions) error {
 	if _, err := a.Head(ctx); err != nil {
 		return err
 	}
-	if err := a.own(ctx); err != nil {
+	if err := a.Hold(ctx); err != nil {
 		return err
 	}
 	e, err := a.newEngine(ctx)

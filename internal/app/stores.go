@@ -131,9 +131,9 @@ func refused(held *embedded.HeldError) error {
 	}
 }
 
-// own holds the embedded online store until Close, and lets other processes work
+// Hold holds the embedded online store until Close, and lets other processes work
 // through this one. With another kind of store there is nothing to hold.
-func (a *App) own(ctx context.Context) error {
+func (a *App) Hold(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {

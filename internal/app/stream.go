@@ -34,7 +34,7 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 		return nil, err
 	}
 	if !o.DryRun {
-		if err := a.own(ctx); err != nil {
+		if err := a.Hold(ctx); err != nil {
 			return nil, err
 		}
 	}
