@@ -129,7 +129,7 @@ def write_parquet(r, path, rows, cols, extra):
         names.append(name)
     table = pa.table(arrays, names=names)
     pq.write_table(table, path, compression=r.choice(["snappy", "zstd", "gzip", "none"]), row_group_size=r.choice([7, 100, 10_000]),
-                   data_page_size=r.choice([100, 1 << 20]), use_dictionary=r.random() < 0.5, version=r.choice(["1.0", "2.6"]) if True else None,
+                   data_page_size=r.choice([100, 1 << 20]), use_dictionary=r.random() < 0.5, version=r.choice(["1.0", "2.6"]),
                    data_page_version=r.choice(["1.0", "2.0"]))
 
 
@@ -150,6 +150,7 @@ def write_ndjson(r, path, rows, cols, extra):
                 if row[k] is None and r.random() < 0.5: continue  # a missing field is null
                 o[k] = cell(row[k], types[k])
             f.write(json.dumps(o, ensure_ascii=r.random() < 0.5) + "\n")
+        if not rows: f.write("\n")  # a file of no bytes at all is refused
 
 
 def write_csv(r, path, rows, cols, extra):
