@@ -22,7 +22,6 @@ func (c *cli) datasetCommand() *cobra.Command {
 func (c *cli) datasetBuildCommand() *cobra.Command {
 	var r requested
 	var o app.DatasetOptions
-	var knownAt string
 	cmd := &cobra.Command{
 		Use:   "build (--service S | --features F,…) --spine FILE --out FILE",
 		Short: "Join a spine with features as they were at each row's instant",
@@ -41,10 +40,6 @@ is its ending's: .parquet, .arrow, .csv or .ndjson. Prints the dataset's ID.`,
 		if o.Spine == "" || o.Out == "" {
 			return usage(cmd, "%s wants --spine and --out", cmd.CommandPath())
 		}
-		var err error
-		if o.KnownAt, err = instantFlag(cmd, "known-at", knownAt); err != nil {
-			return err
-		}
 		o.Service, o.Features, o.FullNames = r.service, r.features, r.fullNames
 		o.Stdin = c.stdin
 		return c.withHead(slog.LevelWarn, func(ctx context.Context, a *app.App, _ []string) error {
@@ -56,7 +51,7 @@ is its ending's: .parquet, .arrow, .csv or .ndjson. Prints the dataset's ID.`,
 	flags.StringVar(&o.Spine, "spine", "", "file with the rows to enrich; - is an Arrow stream on stdin")
 	flags.StringVar(&o.Out, "out", "", "file to write: .parquet, .arrow, .csv or .ndjson")
 	flags.StringVar(&o.Timestamp, "timestamp", "", "column of the instant (default event_timestamp)")
-	flags.StringVar(&knownAt, "known-at", "", "use only rows that were known at this instant")
+	flags.Var(instant{&o.KnownAt}, "known-at", "use only rows that were known at this instant")
 	flags.StringVar(&o.Name, "name", "", "a name to find the dataset by")
 	dryRunFlag(cmd, &o.DryRun, "check the request and the spine's columns, and write nothing")
 	return cmd

@@ -34,7 +34,7 @@ func (r *requested) check(cmd *cobra.Command) error {
 
 func (c *cli) getCommand() *cobra.Command {
 	var r requested
-	var at string
+	var at *int64
 	cmd := &cobra.Command{
 		Use:   "get (--service S | --features F,…) key=value…",
 		Short: "Look up the features of one entity",
@@ -55,17 +55,13 @@ some, are given as name=value. Prints each feature with its value, status, event
 			}
 			o.Entity = append(o.Entity, app.Pair{Name: name, Value: value})
 		}
-		instant, err := instantFlag(cmd, "at", at)
-		if err != nil {
-			return err
-		}
 		return c.withHead(slog.LevelWarn, func(ctx context.Context, a *app.App, _ []string) error {
-			a.SetClock(instant)
+			a.SetClock(at)
 			return c.get(ctx, a, o)
 		})(cmd, pairs)
 	}
 	r.flags(cmd)
-	cmd.Flags().StringVar(&at, "at", "", "look up as if it were this instant, to look at historical data")
+	cmd.Flags().Var(instant{&at}, "at", "look up as if it were this instant, to look at historical data")
 	return cmd
 }
 

@@ -8,12 +8,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay/forebay/internal/app"
-	"github.com/forebay/forebay/registry/feature"
 )
 
 func (c *cli) materializeCommand() *cobra.Command {
 	var o app.MaterializeOptions
-	var from, to string
 	cmd := &cobra.Command{
 		Use:   "materialize [VIEW…]",
 		Short: "Bring the online store up to date from the offline store",
@@ -24,32 +22,13 @@ not newer than what is online change nothing.`,
 	}
 	cmd.RunE = c.withHead(slog.LevelWarn, func(ctx context.Context, a *app.App, args []string) error {
 		o.Views = args
-		var err error
-		if o.From, err = instantFlag(cmd, "from", from); err != nil {
-			return err
-		}
-		if o.To, err = instantFlag(cmd, "to", to); err != nil {
-			return err
-		}
 		return c.materialize(ctx, a, o)
 	})
-	cmd.Flags().StringVar(&from, "from", "", "only rows with an event time from this instant on (RFC 3339 or a date, UTC)")
-	cmd.Flags().StringVar(&to, "to", "", "only rows with an event time up to this instant")
+	cmd.Flags().Var(instant{&o.From}, "from", "only rows with an event time from this instant on (RFC 3339 or a date, UTC)")
+	cmd.Flags().Var(instant{&o.To}, "to", "only rows with an event time up to this instant")
 	cmd.Flags().BoolVar(&o.Overwrite, "overwrite", false, "replace what is online whatever its version, to correct it")
 	dryRunFlag(cmd, &o.DryRun, "say what would be read, and write nothing")
 	return cmd
-}
-
-// instantFlag reads the value of a flag that is an instant; nil if it is not given.
-func instantFlag(cmd *cobra.Command, name, value string) (*int64, error) {
-	if value == "" {
-		return nil, nil
-	}
-	t, err := feature.ParseTimestamp(value)
-	if err != nil {
-		return nil, usage(cmd, "--%s: %v", name, err)
-	}
-	return &t, nil
 }
 
 func (c *cli) materialize(ctx context.Context, a *app.App, o app.MaterializeOptions) error {

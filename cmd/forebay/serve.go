@@ -22,13 +22,9 @@ in flight end. A newly applied revision is taken up without a restart. While it 
 embedded stores, other commands work through it.`,
 		Args: args(0, 0),
 	}
-	var at string
+	var at *int64
 	cmd.RunE = c.withHead(slog.LevelInfo, func(ctx context.Context, a *app.App, _ []string) error {
-		instant, err := instantFlag(cmd, "at", at)
-		if err != nil {
-			return err
-		}
-		a.SetClock(instant)
+		a.SetClock(at)
 		o.Ready = func(url string) {
 			if c.json {
 				_ = c.document(struct {
@@ -41,6 +37,6 @@ embedded stores, other commands work through it.`,
 		return a.Serve(ctx, o)
 	})
 	cmd.Flags().StringVar(&o.Listen, "listen", defaultListen, "address to listen on; port 0 picks a free one")
-	cmd.Flags().StringVar(&at, "at", "", "let the server's clock stand at this instant, to look at historical data")
+	cmd.Flags().Var(instant{&at}, "at", "let the server's clock stand at this instant, to look at historical data")
 	return cmd
 }
