@@ -41,7 +41,7 @@ func (c *cli) statusCommand() *cobra.Command {
 			}
 			c.print(views)
 			if s.Owner != nil {
-				c.printf("\nThe embedded stores are held by `forebay %s`, process %d.\n", s.Owner.Command, s.Owner.PID)
+				c.printf("\nThe embedded stores are held by `%s`, process %d.\n", s.Owner.Command, s.Owner.PID)
 			}
 			return nil
 		}),
