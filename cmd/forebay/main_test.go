@@ -6,16 +6,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/forebay/forebay/internal/app"
+	"github.com/forebay/forebay/internal/testenv"
 )
 
 func TestMain(m *testing.M) {
@@ -34,27 +40,51 @@ var tinyDir = func() string {
 // TestScripts runs the scripts of testdata/script, one per behaviour, against
 // the command as a process of its own.
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir:                 "testdata/script",
-		RequireExplicitExec: false,
-		Setup: func(e *testscript.Env) error {
-			e.Setenv("HOME", e.WorkDir)
-			e.Setenv("USER", "tester")
-			e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
-			e.Setenv("GIT_CEILING_DIRECTORIES", e.WorkDir)
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"freeport": freeport,
-			"http":     httpRequest,
-			"ready":    ready,
-			"waitfile": waitFile,
-			"lines":    lines,
-			"exits":    exits,
-			"tiny":     tiny,
-			"edit":     edit,
-		},
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setup, Cmds: commands(nil)})
+}
+
+// TestRealServices runs the scripts of testdata/real with a Redis in $REDIS, a Kafka in
+// $KAFKA and the name of a topic that nobody else uses in $TOPIC.
+func TestRealServices(t *testing.T) {
+	redis, brokers := testenv.RedisServer(t), testenv.Kafka(t)
+	cmds := commands(map[string]func(*testscript.TestScript, bool, []string){
+		"topic": func(_ *testscript.TestScript, _ bool, args []string) { brokers.CreateTopic(t, args[0], 2) },
 	})
+	topic := brokers.Name(t)
+	testscript.Run(t, testscript.Params{Dir: "testdata/real", Cmds: cmds, Setup: func(e *testscript.Env) error {
+		e.Setenv("REDIS", redis.Addr)
+		e.Setenv("KAFKA", strings.Join(brokers.Addrs(), ","))
+		e.Setenv("TOPIC", topic)
+		return setup(e)
+	}})
+}
+
+// setup makes a script's environment, of which nothing of this machine is part.
+func setup(e *testscript.Env) error {
+	e.Setenv("HOME", e.WorkDir)
+	e.Setenv("USER", "tester")
+	e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+	e.Setenv("GIT_CEILING_DIRECTORIES", e.WorkDir)
+	return nil
+}
+
+// commands are what scripts may do beside testscript's own.
+func commands(more map[string]func(*testscript.TestScript, bool, []string)) map[string]func(*testscript.TestScript, bool, []string) {
+	all := map[string]func(*testscript.TestScript, bool, []string){
+		"freeport":   freeport,
+		"http":       httpRequest,
+		"ready":      ready,
+		"waitfile":   waitFile,
+		"lines":      lines,
+		"exits":      exits,
+		"tiny":       tiny,
+		"edit":       edit,
+		"together":   together,
+		"produce":    produce,
+		"eventually": untilOutput,
+	}
+	maps.Copy(all, more)
+	return all
 }
 
 // freeport NAME… sets each environment variable to a port that is free on 127.0.0.1.
@@ -164,4 +194,48 @@ func edit(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("%s has no %q", args[0], args[1])
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.ReplaceAll(text, args[1], args[2])), 0o644))
+}
+
+// together N ARGUMENT… runs so many processes of forebay at once, and prints what
+// they print. Exit codes other than 0 and 1 are failures.
+func together(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	out := make([]bytes.Buffer, n)
+	cmds := make([]*exec.Cmd, n)
+	for i := range cmds {
+		cmds[i] = exec.Command("forebay", args[1:]...)
+		cmds[i].Dir, cmds[i].Stdout, cmds[i].Stderr = ts.MkAbs("."), &out[i], &out[i]
+		cmds[i].Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"), "USER=tester", "GIT_CONFIG_NOSYSTEM=1")
+		ts.Check(cmds[i].Start())
+	}
+	for i, cmd := range cmds {
+		err := cmd.Wait()
+		var exit *exec.ExitError
+		if err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
+			ts.Fatalf("%v: %s", err, out[i].String())
+		}
+		_, err = ts.Stdout().Write(out[i].Bytes())
+		ts.Check(err)
+	}
+}
+
+// produce SOURCE FILE sends the rows of a file to the source's topic, as somebody
+// else's program would.
+func produce(ts *testscript.TestScript, _ bool, args []string) {
+	a, err := app.Open(context.Background(), app.Options{Dir: ts.MkAbs("."), LookupEnv: func(name string) (string, bool) {
+		value := ts.Getenv(name)
+		return value, value != ""
+	}})
+	ts.Check(err)
+	_, err = a.Produce(context.Background(), app.ProduceOptions{Source: args[0], File: ts.MkAbs(args[1])})
+	ts.Check(errors.Join(err, a.Close()))
+}
+
+// eventually REGEXP COMMAND… runs a command until its output matches.
+func untilOutput(ts *testscript.TestScript, _ bool, args []string) {
+	want := regexp.MustCompile("(?m)" + args[0])
+	eventually(ts, strings.Join(args, " "), func() bool {
+		return ts.Exec(args[1], args[2:]...) == nil && want.MatchString(ts.ReadFile("stdout"))
+	})
 }

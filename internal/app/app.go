@@ -45,6 +45,8 @@ type Options struct {
 	Metrics *prometheus.Registry // nil: one of its own
 	// Clock is the clock of lookups; nil is time.Now.
 	Clock func() time.Time
+	// LookupEnv finds environment variables that forebay.yaml refers to; nil is os.LookupEnv.
+	LookupEnv config.LookupEnv
 }
 
 // App is one environment of a repository. It is safe for concurrent use, except
@@ -100,14 +102,18 @@ func Open(_ context.Context, o Options) (*App, error) {
 	if err := a.metrics.Register(a.corrupt); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	if err := a.configure(o.Environment); err != nil {
+	lookup := o.LookupEnv
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	if err := a.configure(o.Environment, lookup); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
 // configure reads forebay.yaml and chooses the environment.
-func (a *App) configure(environment string) error {
+func (a *App) configure(environment string, lookup config.LookupEnv) error {
 	root, err := config.Find(a.dir)
 	if err != nil {
 		return &Error{Code: codeNoRepository, Err: err}
@@ -117,12 +123,12 @@ func (a *App) configure(environment string) error {
 	if err := diagnostics.Err(); err != nil {
 		return &Error{Code: CodeInvalid, Err: err}
 	}
-	declared, err := config.Choose(settings.Environments, environment, os.LookupEnv)
+	declared, err := config.Choose(settings.Environments, environment, lookup)
 	if err != nil {
 		return &Error{Code: codeUnknownEnvironment, Err: err}
 	}
 	a.project = settings.Project
-	a.env, err = config.Load(declared, config.Options{Root: root, Project: settings.Project, Lookup: os.LookupEnv})
+	a.env, err = config.Load(declared, config.Options{Root: root, Project: settings.Project, Lookup: lookup})
 	if err != nil {
 		return &Error{Code: codeBadEnvironment, Err: fmt.Errorf("%s: %w", spec.SettingsFile, err)}
 	}

@@ -236,7 +236,7 @@ func spineError(err error) error {
 	switch {
 	case errors.As(err, &schema):
 		e := &Error{Code: codeBadSpine, Err: fmt.Errorf("spine %w", err)}
-		if strings.Contains(schema.Msg, dataset.DefaultTimestamp) {
+		if strings.Contains(schema.Msg, dataset.DefaultTimestamp+" (instant") {
 			e.Hint = "Name the column of the instant with --timestamp COL."
 		}
 		return e
