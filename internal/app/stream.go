@@ -27,7 +27,8 @@ type Streamed struct {
 }
 
 // Stream reads Kafka into both stores until ctx ends, or until it has caught up.
-// It holds embedded stores as their owner.
+// It holds embedded stores as their owner. When another revision is applied it
+// ends what it does in order, and goes on with that.
 func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 	head, err := a.Head(ctx)
 	if err != nil {
@@ -45,10 +46,70 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 	if o.DryRun {
 		return &Streamed{DryRun: true, Sources: s.Stats()}, nil
 	}
-	stop := every(o.Progress, s)
-	err = s.Run(ctx)
-	stop()
-	return &Streamed{Sources: s.Stats()}, a.kafkaError(err)
+	done := &Streamed{}
+	for {
+		stop := every(o.Progress, s)
+		run, cancel := context.WithCancel(ctx)
+		applied := make(chan *registry.Revision, 1)
+		go func() {
+			defer cancel()
+			if o.UntilCaughtUp { // of one revision
+				<-run.Done()
+				applied <- nil
+				return
+			}
+			applied <- a.nextRevision(run, head.ID)
+		}()
+		err = s.Run(run)
+		cancel()
+		stop()
+		done.add(s.Stats())
+		next := <-applied
+		if err != nil || next == nil {
+			return done, a.kafkaError(err)
+		}
+		a.log.Info("streaming", "revision", next.Number, "id", next.ID)
+		head = next
+		if s, err = a.newStream(ctx, head, o); err != nil {
+			return done, err
+		}
+	}
+}
+
+// add adds the counts of a stream to those of the ones before it.
+func (d *Streamed) add(stats []materialize.SourceStats) {
+	for _, s := range stats {
+		i := slices.IndexFunc(d.Sources, func(had materialize.SourceStats) bool { return had.Source == s.Source })
+		if i < 0 {
+			d.Sources = append(d.Sources, s)
+			continue
+		}
+		had := d.Sources[i]
+		s.Rows += had.Rows
+		s.Logged += had.Logged
+		for reason, n := range had.DeadLetters {
+			s.DeadLetters[reason] += n
+		}
+		d.Sources[i] = s
+	}
+}
+
+// nextRevision waits until the newest revision is another than the one given; nil
+// when ctx ends before.
+func (a *App) nextRevision(ctx context.Context, id string) *registry.Revision {
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		// A registry that cannot be read now is read again: the stream goes on meanwhile.
+		if head, err := a.Head(ctx); err == nil && head.ID != id {
+			return head
+		}
+	}
 }
 
 // newStream makes the stream of a revision's sources and views, and of the
