@@ -11,6 +11,7 @@ import (
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/parquet/file"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
 )
@@ -20,6 +21,8 @@ type parquetTable struct {
 	file File
 	in   *os.File
 	pq   *parquet.File
+	// arrow reads what parquet-go cannot; nil until it is needed.
+	arrow *file.Reader
 }
 
 // runBytes is how many bytes a run of rows is meant to take, uncompressed.
@@ -176,6 +179,16 @@ func (t *parquetTable) rowGroup(ctx context.Context, g int, group parquet.RowGro
 	var size int64
 	for _, l := range leaves {
 		l.open(chunks[l.column.Index()])
+		if needsRLEBools(&meta.Columns[l.column.Index()].MetaData) {
+			err := t.guard(func() (err error) {
+				l.bools, err = t.rleBools(g, l.column.Index())
+				return err
+			})
+			if err != nil {
+				yield(nil, err)
+				return false
+			}
+		}
 		size += meta.Columns[l.column.Index()].MetaData.TotalUncompressedSize
 	}
 	run := int64(runRows)

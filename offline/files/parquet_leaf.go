@@ -18,6 +18,7 @@ type leafReader struct {
 
 	pages parquet.Pages
 	page  parquet.Page
+	bools *rleBools // instead of pages, where they cannot be relied on
 
 	// The page being read, and how far it is read.
 	entries, entry int
@@ -68,10 +69,16 @@ func (l *leafReader) close() {
 		_ = l.pages.Close() // it reads, and what it read was checked
 		l.pages = nil
 	}
+	if l.bools != nil {
+		l.bools, l.def, l.rep = nil, nil, nil
+	}
 }
 
 // next makes the next page with entries the one being read; io.EOF after the last.
 func (l *leafReader) next() error {
+	if l.bools != nil {
+		return l.nextBools()
+	}
 	for {
 		if l.page != nil {
 			parquet.Release(l.page)
