@@ -9,9 +9,9 @@ import (
 	"iter"
 	"os"
 
+	"github.com/apache/arrow-go/v18/parquet/file"
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
-	"github.com/apache/arrow/go/v17/parquet/file"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/format"
 )
