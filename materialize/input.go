@@ -22,9 +22,9 @@ type Input interface {
 	// Ends are, per partition of the topic that has records, the offset after the last that can be read now.
 	Ends(ctx context.Context) (map[int32]int64, error)
 	// Poll waits for records until ctx ends (then it returns an empty chunk), and decodes up to
-	// max of them. Until Done no partition comes or goes. After ErrUnavailable (the records'
+	// limit of them. Until Done no partition comes or goes. After ErrUnavailable (the records'
 	// schema cannot be had) the next Poll decodes the same records.
-	Poll(ctx context.Context, max int) (*Chunk, error)
+	Poll(ctx context.Context, limit int) (*Chunk, error)
 	// Done says that the chunk of the last Poll has been dealt with.
 	Done()
 	// DeadLetter puts records of the last chunk on the dead-letter topic, and returns when Kafka has them.

@@ -7,7 +7,7 @@ import (
 	"os"
 )
 
-// ErrFull: the store has no room for a write. It is an ErrUnavailable too: once
+// ErrFull means: the store has no room for a write. It is an ErrUnavailable too: once
 // there is room, trying again helps.
 var ErrFull = fmt.Errorf("%w: it is full", ErrUnavailable)
 

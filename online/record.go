@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// ErrRecord: a record given to Write is too short to carry its order. It is a
+// ErrRecord means: a record given to Write is too short to carry its order. It is a
 // mistake of the caller; nothing was written.
 var ErrRecord = errors.New("not a record")
 

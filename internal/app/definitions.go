@@ -153,7 +153,7 @@ type Definition struct {
 	Description string       `json:"description,omitempty"`
 }
 
-// Definitions of a revision.
+// List is the definitions of a revision.
 type List struct {
 	Revision    string       `json:"revision"`
 	Number      int          `json:"number"`

@@ -23,7 +23,6 @@ type engine struct {
 	app     *App
 	store   online.Store
 	serving atomic.Pointer[serving]
-	codecs  codecs
 }
 
 var _ httpapi.Engine = (*engine)(nil)

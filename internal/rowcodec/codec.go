@@ -32,13 +32,13 @@ const (
 
 // Errors of decoding, to be tested with errors.Is.
 var (
-	// ErrKind: the record is of a kind or format version that this program does not read.
+	// ErrKind means: the record is of a kind or format version that this program does not read.
 	ErrKind = errors.New("record of an unknown format version")
-	// ErrCorrupt: the record is cut off, altered, or of another view, generation or project.
+	// ErrCorrupt means: the record is cut off, altered, or of another view, generation or project.
 	ErrCorrupt = errors.New("record corrupt")
 )
 
-// ErrTooLarge: the values of a row do not fit into one record.
+// ErrTooLarge means: the values of a row do not fit into one record.
 var ErrTooLarge = errors.New("record too large")
 
 // class groups the features that are stored alike.

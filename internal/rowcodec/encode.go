@@ -21,15 +21,15 @@ func (c *Codec) Append(dst []byte, v feature.Version, cols []*feature.Column, ro
 	dst = append(dst, 0)
 	flags := byte(0)
 
-	dst, any := c.appendBitmap(dst, len(c.slots), func(s int) bool { return cols[c.slots[s]].Nulls.Get(row) })
-	if any {
+	dst, found := c.appendBitmap(dst, len(c.slots), func(s int) bool { return cols[c.slots[s]].Nulls.Get(row) })
+	if found {
 		flags |= flagNulls
-		if dst, any = c.appendBitmap(dst, len(c.slots), func(s int) bool { return cols[c.slots[s]].Bad.Get(row) }); any {
+		if dst, found = c.appendBitmap(dst, len(c.slots), func(s int) bool { return cols[c.slots[s]].Bad.Get(row) }); found {
 			flags |= flagInvalid
 		}
 	}
 	if c.bools > c.words {
-		if dst, any = c.appendBitmap(dst, c.bools-c.words, func(s int) bool { return cols[c.slots[c.words+s]].Nums[row] != 0 }); !any {
+		if dst, found = c.appendBitmap(dst, c.bools-c.words, func(s int) bool { return cols[c.slots[c.words+s]].Nums[row] != 0 }); !found {
 			dst = append(dst, make([]byte, bitmapLen(c.bools-c.words))...) // the one bitmap that is always there
 		}
 	}
@@ -66,7 +66,7 @@ func (c *Codec) checkColumns(cols []*feature.Column) {
 }
 
 // appendBitmap appends a bitmap of n bits, or nothing if none is set.
-func (c *Codec) appendBitmap(dst []byte, n int, bit func(int) bool) (_ []byte, any bool) {
+func (c *Codec) appendBitmap(dst []byte, n int, bit func(int) bool) (_ []byte, found bool) {
 	start := len(dst)
 	for i := 0; i < n; i += 8 {
 		b := byte(0)
@@ -75,10 +75,10 @@ func (c *Codec) appendBitmap(dst []byte, n int, bit func(int) bool) (_ []byte, a
 				b |= 1 << (j & 7)
 			}
 		}
-		any = any || b != 0
+		found = found || b != 0
 		dst = append(dst, b)
 	}
-	if !any {
+	if !found {
 		return dst[:start], false
 	}
 	return dst, true

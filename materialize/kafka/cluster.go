@@ -164,29 +164,26 @@ func (c *Cluster) wrap(err error) error {
 var errNoTopic = errors.New("there is no such topic")
 
 // topic describes a topic as the brokers know it now (kadm would answer from a cache).
-func (c *Cluster) topic(ctx context.Context, name string) (id kadm.TopicID, partitions []int32, err error) {
+func (c *Cluster) topic(ctx context.Context, name string) (id kadm.TopicID, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	t := kmsg.NewMetadataRequestTopic()
 	t.Topic = &name
 	req.Topics = append(req.Topics, t)
 	resp, err := req.RequestWith(ctx, c.cl)
 	if err != nil {
-		return id, nil, c.wrap(err)
+		return id, c.wrap(err)
 	}
 	if len(resp.Topics) != 1 {
-		return id, nil, fmt.Errorf("kafka at %s: asked for topic %s, got %d topics", c.brokers, name, len(resp.Topics))
+		return id, fmt.Errorf("kafka at %s: asked for topic %s, got %d topics", c.brokers, name, len(resp.Topics))
 	}
 	got := resp.Topics[0]
 	switch err := kerr.ErrorForCode(got.ErrorCode); {
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
-		return id, nil, fmt.Errorf("topic %s: %w on %s; create it, or correct the source's topic", name, errNoTopic, c.brokers)
+		return id, fmt.Errorf("topic %s: %w on %s; create it, or correct the source's topic", name, errNoTopic, c.brokers)
 	case err != nil:
-		return id, nil, fmt.Errorf("topic %s: %w", name, c.wrap(err))
+		return id, fmt.Errorf("topic %s: %w", name, c.wrap(err))
 	}
-	for _, p := range got.Partitions {
-		partitions = append(partitions, p.Partition)
-	}
-	return got.TopicID, partitions, nil
+	return got.TopicID, nil
 }
 
 // Check implements [materialize.Inputs].
@@ -208,7 +205,7 @@ func (c *Cluster) Check(ctx context.Context, src *registry.Source) error {
 	deadline := time.Now().Add(c.cfg.WaitForTopics)
 	for {
 		attempt, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
-		_, _, err := c.topic(attempt, src.Kafka.Topic)
+		_, err := c.topic(attempt, src.Kafka.Topic)
 		cancel()
 		if !errors.Is(err, errNoTopic) || time.Now().After(deadline) {
 			return err

@@ -79,7 +79,7 @@ func (k *consumer) assigned(ctx context.Context, committed map[string]map[int32]
 	if len(mine) == 0 {
 		return committed, nil
 	}
-	id, _, err := k.cluster.topic(ctx, k.topic)
+	id, err := k.cluster.topic(ctx, k.topic)
 	if err != nil {
 		return nil, err
 	}

@@ -100,7 +100,7 @@ func (c *Cluster) ensureTopic(ctx context.Context, name string) error {
 	if c.made.names[name] {
 		return nil
 	}
-	if _, _, err := c.topic(ctx, name); errors.Is(err, errNoTopic) {
+	if _, err := c.topic(ctx, name); errors.Is(err, errNoTopic) {
 		_, err := kadm.NewClient(c.cl).CreateTopic(ctx, 1, -1, nil, name)
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 			return fmt.Errorf("create the dead-letter topic %s: %w", name, c.wrap(err))

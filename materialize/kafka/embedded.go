@@ -108,7 +108,7 @@ func (b *EmbeddedBroker) start(dir, addr string) error {
 		return err
 	}
 	owner := fmt.Sprintf("%d\n%s\n", os.Getpid(), b.addr)
-	if err := b.lock.Truncate(0); err == nil {
+	if err = b.lock.Truncate(0); err == nil {
 		_, err = b.lock.WriteAt([]byte(owner), 0)
 	}
 	if err != nil {

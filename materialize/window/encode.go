@@ -217,7 +217,7 @@ func appendValue(dst []byte, v feature.Value) []byte {
 	return appendText(dst, v.Str())
 }
 
-// ErrCorrupt: an encoded state that cannot be read.
+// ErrCorrupt means: an encoded state that cannot be read.
 var ErrCorrupt = errors.New("corrupt window state")
 
 // Decode reads what Append wrote, for the same plan. It keeps no reference to src.

@@ -96,7 +96,7 @@ func (m Manifest) Marshal() ([]byte, error) {
 	return slices.Concat([]byte(manifestStart), raw, []byte("}")), nil
 }
 
-// ErrDamaged: a kept manifest is not what was written.
+// ErrDamaged means: a kept manifest is not what was written.
 var ErrDamaged = errors.New("the manifest is damaged")
 
 // Unmarshal reads what Marshal wrote, and checks the ID.

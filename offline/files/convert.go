@@ -114,9 +114,8 @@ type integer interface {
 	int8 | int16 | int32 | int64 | uint8 | uint16 | uint32 | uint64
 }
 
-// eachInt calls f with every value that is not null, or col.AppendNull. It reports
-// false if the array has no integers.
-func eachInt(col *feature.Column, arr arrow.Array, f func(i int, v int64, over bool)) bool {
+// eachInt calls f with every value of an array of integers that is not null, or col.AppendNull.
+func eachInt(col *feature.Column, arr arrow.Array, f func(i int, v int64, over bool)) {
 	switch a := arr.(type) {
 	case *array.Int8:
 		ints(col, arr, a.Int8Values(), f)
@@ -134,10 +133,7 @@ func eachInt(col *feature.Column, arr arrow.Array, f func(i int, v int64, over b
 		ints(col, arr, a.Uint32Values(), f)
 	case *array.Uint64:
 		ints(col, arr, a.Uint64Values(), f)
-	default:
-		return false
 	}
-	return true
 }
 
 func ints[T integer](col *feature.Column, arr arrow.Array, vs []T, f func(i int, v int64, over bool)) {
@@ -186,7 +182,8 @@ func appendFloat64s(col *feature.Column, arr arrow.Array, bad func(int, string))
 		floats(col, arr, a.Values(), func(v float16.Num) float64 { return float64(v.Float32()) })
 	default:
 		eachInt(col, arr, func(i int, v int64, over bool) {
-			f, exact := float64(v), false
+			f := float64(v)
+			var exact bool
 			if over {
 				f = float64(uint64(v)) //nolint:gosec // the value as it was
 				exact = f < 1<<64 && uint64(f) == uint64(v)

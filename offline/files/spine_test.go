@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -391,7 +392,7 @@ func randomValue(r *rand.Rand, t feature.Type) feature.Value {
 	case feature.Int64:
 		return feature.OfInt64(int64(r.Uint64())) //nolint:gosec // any bits
 	case feature.Float64:
-		return feature.OfFloat64([]float64{0, 1.5, r.NormFloat64(), -0.0, 1e300}[r.IntN(5)])
+		return feature.OfFloat64([]float64{0, 1.5, r.NormFloat64(), math.Copysign(0, -1), 1e300}[r.IntN(5)])
 	case feature.String:
 		return feature.OfString([]string{"", "SFO", "a,\"b\"\n", strings.Repeat("é", r.IntN(20))}[r.IntN(4)])
 	case feature.Bytes:

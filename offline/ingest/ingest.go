@@ -62,7 +62,7 @@ func (e *StrictError) Error() string {
 	return msg
 }
 
-// ErrChanged: the file was written to while it was read.
+// ErrChanged means: the file was written to while it was read.
 var ErrChanged = errors.New("the file was changed while it was being ingested; nothing of it was taken")
 
 // Ingest appends the rows of one file to the log of src. A file whose content is in

@@ -14,7 +14,7 @@ import (
 	"github.com/forebay/forebay/registry/feature"
 )
 
-// ErrDamaged: a data file that a table names is missing, cut off or altered.
+// ErrDamaged means: a data file that a table names is missing, cut off or altered.
 // The message names it.
 var ErrDamaged = errors.New("damaged data file")
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/apache/iceberg-go"
 	pq "github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/encoding"
 
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
@@ -188,7 +187,7 @@ func parquetNode(c column) pq.Node {
 		}
 		return pq.Timestamp(pq.Microsecond)
 	}
-	with := func(n pq.Node, e encoding.Encoding) pq.Node { return pq.Encoded(n, e) }
+	with := pq.Encoded
 	var n pq.Node
 	switch {
 	case c.narrow:

@@ -80,14 +80,14 @@ func (e *encoder) encode(rows *feature.Batch, bucket int) []*feature.Column {
 // bitmap is the _invalid of row i: bit j of byte j/8, from the lowest, for feature j.
 func (e *encoder) bitmap(features []*feature.Column, i int) bool {
 	e.bits = append(e.bits[:0], make([]byte, (len(features)+7)/8)...)
-	any := false
+	found := false
 	for j, f := range features {
 		if f.Bad.Get(i) {
 			e.bits[j/8] |= 1 << (j % 8)
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }
 
 // sortedFile reads a file of a derived table block by block. Keys and event

@@ -63,7 +63,7 @@ func (o Options) withDefaults() Options {
 	if o.Fatal == nil {
 		o.Fatal = func(err error) {
 			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+			os.Exit(1) //nolint:revive // Pebble calls it where it cannot go on; it must not return
 		}
 	}
 	if o.fs == nil {

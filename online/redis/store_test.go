@@ -349,7 +349,6 @@ type load struct {
 	wg     sync.WaitGroup
 	done   atomic.Int64
 	failed atomic.Int64
-	newest sync.Map // entity -> order
 }
 
 func startLoad(t *testing.T, s *Store, entities []string, tolerate bool) *load {

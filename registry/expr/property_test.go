@@ -1,6 +1,7 @@
 package expr
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -419,7 +420,11 @@ func FuzzCompile(f *testing.F) {
 		want := wants[int(which)%len(wants)]
 		p, err := Compile(source, scope, want)
 		if err != nil {
-			for _, e := range err.(Errors) {
+			var mistakes Errors
+			if !errors.As(err, &mistakes) {
+				t.Fatalf("%q: %v", source, err)
+			}
+			for _, e := range mistakes {
 				if e.Offset < 0 || e.Offset > len(source) || e.Message == "" {
 					t.Errorf("%q: error %+v", source, e)
 				}

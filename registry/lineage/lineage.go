@@ -91,7 +91,9 @@ func viewNode(p *registry.Project, name string) Node {
 }
 
 func (g *Graph) add(n Node, reads ...Node) {
-	g.reads[n] = g.reads[n] // known, even if it reads nothing
+	if _, known := g.reads[n]; !known {
+		g.reads[n] = nil // known, even if it reads nothing
+	}
 	for _, from := range reads {
 		if !slices.Contains(g.reads[n], from) {
 			g.reads[n] = append(g.reads[n], from)

@@ -170,7 +170,7 @@ func (c *comparison) generations(p *Plan) error {
 func match[T any](before, after []T, name func(*T) string, visit func(before, after *T)) {
 	for len(before) > 0 || len(after) > 0 {
 		var b, a *T
-		order := 0
+		var order int
 		switch {
 		case len(after) == 0:
 			order = -1

@@ -45,10 +45,9 @@ func (p *Plan) Lines() []Line {
 	line := func(s Style, indent int, format string, args ...any) {
 		ls = append(ls, Line{s, indent, fmt.Sprintf(format, args...)})
 	}
-	switch {
-	case p.Base == nil:
+	if p.Base == nil {
 		line(Heading, 0, "Project %s: the first revision", p.Project)
-	default:
+	} else {
 		line(Heading, 0, "Project %s: changes since revision %d (%s)", p.Project, p.Base.Number, p.Base.ID)
 	}
 	if p.Empty() {

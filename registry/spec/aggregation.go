@@ -96,7 +96,7 @@ func (l *loader) aggregations(i item) []aggregationDecl {
 			a.N = v
 		}
 		if w, ok := o.get("where"); ok {
-			a.where, _ = w.expression()
+			a.where = w.expression()
 		}
 		if w, ok := o.need("windows"); ok {
 			a.windows = l.windows(w)

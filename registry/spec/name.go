@@ -137,7 +137,7 @@ func (l *loader) features(i item) []featureDecl {
 		}
 		f := featureDecl{name: o.needText("name"), typ: o.needText("type")}
 		if i, ok := o.need("expr"); ok {
-			f.expr, _ = i.expression()
+			f.expr = i.expression()
 		}
 		f.description = o.text("description").string
 		o.finish()

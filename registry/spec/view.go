@@ -34,7 +34,7 @@ func (l *loader) view(o *object) {
 	d.name = o.key("name").at()
 	d.ttl = l.ttl(o, &d.TTL)
 	if i, ok := o.get("filter"); ok {
-		d.filter, _ = i.expression()
+		d.filter = i.expression()
 		d.Filter = d.filter.string
 	}
 	features, hasFeatures := o.get("features")

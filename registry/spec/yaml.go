@@ -256,12 +256,12 @@ func (i item) text() (text, bool) {
 }
 
 // expression reads CEL: any scalar, since true and 1 are expressions too.
-func (i item) expression() (text, bool) {
+func (i item) expression() text {
 	if !i.scalar() {
 		i.wrong("an expression")
-		return text{}, false
+		return text{}
 	}
-	return text{i.raw(), i}, true
+	return text{i.raw(), i}
 }
 
 // list reads the elements of a list.
