@@ -74,7 +74,11 @@ func (c *cli) get(ctx context.Context, a *app.App, o app.GetOptions) error {
 		return c.document(got)
 	}
 	t := newTable("FEATURE", "VALUE", "STATUS", "EVENT TIME", ">AGE")
+	expired := false
 	for _, f := range got.Features {
+		if f.Status == feature.OutsideMaxAge {
+			expired = true
+		}
 		var at, age string
 		if f.EventTime != nil {
 			at = feature.FormatTimestamp(*f.EventTime)
@@ -87,6 +91,9 @@ func (c *cli) get(ctx context.Context, a *app.App, o app.GetOptions) error {
 		t.add(f.Name, f.Value.String(), status, at, age)
 	}
 	c.print(t)
+	if expired {
+		c.note("OUTSIDE_MAX_AGE: older than the view's ttl; --at T looks up as of another instant")
+	}
 	for _, name := range got.Unused {
 		c.note("%s is neither a key nor a request field of these features", name)
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/internal/httpapi"
 	"github.com/forebay/forebay/internal/rowjson"
 	"github.com/forebay/forebay/registry/feature"
@@ -40,8 +41,11 @@ type GotFeature struct {
 	EventTime *int64 // microseconds; nil where there is no row
 }
 
-// codeMissingKey is the code of a lookup without one of its keys.
-const codeMissingKey = "missing_key"
+// The codes of a lookup without one of its keys, or request fields.
+const (
+	codeMissingKey   = api.CodeMissingKey
+	codeMissingField = api.CodeMissingField
+)
 
 // Get looks one entity up.
 func (a *App) Get(ctx context.Context, o GetOptions) (*Got, error) {
@@ -54,11 +58,14 @@ func (a *App) Get(ctx context.Context, o GetOptions) (*Got, error) {
 		return nil, err
 	}
 	sel := plan.Selection()
-	keys, err := columns(sel.Keys, o.Entity, true)
+	if err := complete(sel, o.Entity); err != nil {
+		return nil, err
+	}
+	keys, err := columns(sel.Keys, o.Entity)
 	if err != nil {
 		return nil, err
 	}
-	request, err := columns(sel.Request, o.Entity, false)
+	request, err := columns(sel.Request, o.Entity)
 	if err != nil {
 		return nil, err
 	}
@@ -86,35 +93,40 @@ func (a *App) Get(ctx context.Context, o GetOptions) (*Got, error) {
 	return got, nil
 }
 
-// columns makes one row of fields from texts. A field that is not given is null,
-// which is an error where it is required.
-func columns(fields []feature.Field, pairs []Pair, required bool) ([]*feature.Column, error) {
-	made := make([]*feature.Column, len(fields))
+// complete refuses a lookup that lacks a key or a request field, as the server does.
+func complete(sel *selection.Selection, pairs []Pair) error {
+	code := codeMissingKey
 	var missing []string
+	for i, f := range slices.Concat(sel.Keys, sel.Request) {
+		if slices.ContainsFunc(pairs, func(p Pair) bool { return p.Name == f.Name }) || slices.Contains(missing, f.Name) {
+			continue
+		}
+		if len(missing) == 0 && i >= len(sel.Keys) {
+			code = codeMissingField
+		}
+		missing = append(missing, f.Name)
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &Error{
+		Code: code,
+		Err:  fmt.Errorf("the lookup needs %s", strings.Join(missing, ", ")),
+		Hint: "Add " + strings.Join(missing, "=… ") + "=….",
+	}
+}
+
+// columns makes one row of fields from texts, which has them all.
+func columns(fields []feature.Field, pairs []Pair) ([]*feature.Column, error) {
+	made := make([]*feature.Column, len(fields))
 	for i, f := range fields {
 		made[i] = feature.NewColumn(f.Name, f.Type, 1)
 		at := slices.IndexFunc(pairs, func(p Pair) bool { return p.Name == f.Name })
-		if at < 0 {
-			made[i].AppendNull()
-			missing = append(missing, f.Name)
-			continue
-		}
 		v, err := parseValue(f.Type, pairs[at].Value)
 		if err != nil {
-			return nil, &Error{Code: "wrong_type", Err: fmt.Errorf("%s=%s: %w", f.Name, pairs[at].Value, err)}
+			return nil, &Error{Code: api.CodeWrongType, Err: fmt.Errorf("%s=%s: %w", f.Name, pairs[at].Value, err)}
 		}
 		made[i].Append(v)
-	}
-	if required && len(missing) > 0 {
-		wanted := make([]string, len(missing))
-		for i, name := range missing {
-			wanted[i] = name + "=…"
-		}
-		return nil, &Error{
-			Code: codeMissingKey,
-			Err:  fmt.Errorf("the lookup needs %s", strings.Join(missing, ", ")),
-			Hint: "Add " + strings.Join(wanted, " ") + ".",
-		}
 	}
 	return made, nil
 }
