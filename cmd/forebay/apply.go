@@ -130,7 +130,7 @@ func (c *cli) ask(cmd *cobra.Command, question string) (bool, error) {
 // devApplied tells what `dev` did when the YAML changed: the plan it applied, or why not.
 func (c *cli) devApplied(p *plan.Plan, err error) {
 	if err != nil {
-		c.report(err)
+		c.explain(describe(err))
 		return
 	}
 	if !p.Empty() {

@@ -50,11 +50,14 @@ func (c *cli) finish(ctx context.Context, err error) int {
 // report tells an error: as the JSON document, if none has been printed, else on stderr.
 func (c *cli) report(err error) {
 	body := describe(err)
-	if c.json && !c.printed {
-		if c.document(failure{Error: body}) == nil {
-			return
-		}
+	if c.json && !c.printed && c.document(failure{Error: body}) == nil {
+		return
 	}
+	c.explain(body)
+}
+
+// explain tells an error to a person, on stderr.
+func (c *cli) explain(body failureBody) {
 	for _, d := range body.Diagnostics {
 		_, _ = fmt.Fprintf(c.stderr, "%s: %s [%s]", c.paint(c.stderr, bold, d.Position.String()), d.Message, d.Code)
 		if d.Hint != "" {

@@ -4,9 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"testing"
-	"time"
 )
 
 // TestOracle builds random repositories, data and spines, runs the command over them and compares
@@ -32,7 +30,7 @@ func TestOracle(t *testing.T) {
 	}
 	seed := os.Getenv("FOREBAY_SEED")
 	if seed == "" {
-		seed = strconv.FormatInt(time.Now().UnixMilli(), 10)
+		seed = "1" // the same everywhere, so that what lands does not depend on luck; FOREBAY_SEED looks further
 	}
 	work := filepath.Join(dir, "work")
 	out, err := exec.Command(python, filepath.Join("testdata", "oracle.py"), bin, work, seed, "15").CombinedOutput()

@@ -139,9 +139,7 @@ func (d *dev) stream(ctx context.Context) error {
 			d.app.log.Warn("cannot read the registry", "error", err)
 		}
 		if err == nil && (running == nil || running.revision != head.ID) {
-			if err := running.end(); err != nil {
-				d.app.log.Warn("the stream ended", "error", err)
-			}
+			_ = running.end() // it has said itself what was wrong
 			running = d.start(ctx, head)
 		}
 		select {
@@ -171,21 +169,28 @@ func (d *dev) start(ctx context.Context, head *registry.Revision) *running {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &running{revision: head.ID, cancel: cancel, done: make(chan error, 1)}
 	go func() {
-		r.done <- func() error {
-			if err := d.fill(ctx, head); err != nil {
-				return err
-			}
-			if d.app.env.Stream == nil || len(streamed(head, nil, true)) == 0 {
-				return nil
-			}
-			s, err := d.app.newStream(ctx, head, StreamOptions{})
-			if err != nil {
-				return err
-			}
-			return s.Run(ctx)
-		}()
+		err := d.streamRevision(ctx, head)
+		if err != nil && ctx.Err() == nil {
+			d.app.log.Error("the stream has ended; it starts again with the next revision", "error", err)
+		}
+		r.done <- err
 	}()
 	return r
+}
+
+// streamRevision fills what is not live yet, and then streams until ctx ends.
+func (d *dev) streamRevision(ctx context.Context, head *registry.Revision) error {
+	if err := d.fill(ctx, head); err != nil {
+		return err
+	}
+	if d.app.env.Stream == nil || len(streamed(head, nil, true)) == 0 {
+		return nil
+	}
+	s, err := d.app.newStream(ctx, head, StreamOptions{})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx)
 }
 
 // fill materializes the views whose current generation is not live.

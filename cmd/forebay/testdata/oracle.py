@@ -141,13 +141,13 @@ def cell(v, typ):
     return v
 
 
-def write_ndjson(r, path, rows, cols, extra):
+def write_ndjson(r, path, rows, cols, extra, whole=False):
     types = {c[0]: c[1] for c in cols} | {e: "timestamp" for e in extra}
     with open(path, "w", encoding="utf-8") as f:
         for row in rows:
             o = {}
             for k in r.sample(sorted(row), len(row)):
-                if row[k] is None and r.random() < 0.5: continue  # a missing field is null
+                if row[k] is None and not whole and r.random() < 0.5: continue  # a missing field is null
                 o[k] = cell(row[k], types[k])
             f.write(json.dumps(o, ensure_ascii=r.random() < 0.5) + "\n")
         if not rows: f.write("\n")  # a file of no bytes at all is refused
@@ -262,7 +262,9 @@ def one_round(forebay, folder, seed):
     else:
         for row in spine:
             if kind == "csv" and row["region"] == "": row["region"] = None
-        (write_csv if kind == "csv" else write_ndjson)(r, path, spine, [("i", "int64"), ("user_id", "int64"), ("region", "string"), ("note", "string")], ["event_timestamp"])
+        fields = [("i", "int64"), ("user_id", "int64"), ("region", "string"), ("note", "string")]
+        if kind == "csv": write_csv(r, path, spine, fields, ["event_timestamp"])
+        else: write_ndjson(r, path, spine, fields, ["event_timestamp"], whole=True)  # a spine without its key is refused
     args = []
     known = None
     if with_created and r.random() < 0.5:
