@@ -16,7 +16,7 @@ help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: ## the whole path on real flights, nothing to install
-	@CGO_ENABLED=0 go run ./cmd/forebay demo
+	@CGO_ENABLED=$${CGO_ENABLED:-0} go run ./cmd/forebay demo
 
 build: ## bin/forebay, one static binary
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/forebay ./cmd/forebay

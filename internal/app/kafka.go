@@ -48,7 +48,7 @@ func (a *App) kafkaCluster() (*kafka.Cluster, error) {
 		cfg.SASL = kafka.SASL{Mechanism: s.SASL.Mechanism, Username: s.SASL.Username, Password: string(s.SASL.Password)}
 	}
 	if s.SchemaRegistry != "" {
-		if cfg.SchemaRegistry, err = kafka.NewSchemaRegistry(string(s.SchemaRegistry), "", ""); err != nil {
+		if cfg.SchemaRegistry, err = kafka.NewSchemaRegistry(string(s.SchemaRegistry)); err != nil {
 			return nil, wrong(err)
 		}
 	}

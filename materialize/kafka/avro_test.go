@@ -148,7 +148,7 @@ func TestAvroRegistry(t *testing.T) {
 		}
 		return away.Load()
 	})
-	reg, err := NewSchemaRegistry(fake.URL(), "", "")
+	reg, err := NewSchemaRegistry(fake.URL())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -34,17 +35,25 @@ type writerSchema struct {
 	until   time.Time // when to ask again; zero: never, schemas do not change
 }
 
-// NewSchemaRegistry makes a client of the registry at a URL. user may be "".
-func NewSchemaRegistry(url, user, password string) (*SchemaRegistry, error) {
-	opts := []sr.ClientOpt{sr.URLs(url), sr.UserAgent("forebay"), sr.HTTPClient(&http.Client{Timeout: 5 * time.Second})}
-	if user != "" {
-		opts = append(opts, sr.BasicAuth(user, password))
+// NewSchemaRegistry makes a client of the registry at a URL, which may hold a user
+// and a password for basic authentication; messages show neither.
+func NewSchemaRegistry(address string) (*SchemaRegistry, error) {
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, errors.New("the schema registry's URL cannot be read") // the cause would show it whole
+	}
+	user := u.User
+	u.User = nil
+	opts := []sr.ClientOpt{sr.URLs(u.String()), sr.UserAgent("forebay"), sr.HTTPClient(&http.Client{Timeout: 5 * time.Second})}
+	if user != nil {
+		password, _ := user.Password()
+		opts = append(opts, sr.BasicAuth(user.Username(), password))
 	}
 	cl, err := sr.NewClient(opts...)
 	if err != nil {
-		return nil, fmt.Errorf("schema registry %s: %w", url, err)
+		return nil, fmt.Errorf("schema registry %s: %w", u, err)
 	}
-	return &SchemaRegistry{url: url, cl: cl, schemas: map[int]*writerSchema{}}, nil
+	return &SchemaRegistry{url: u.String(), cl: cl, schemas: map[int]*writerSchema{}}, nil
 }
 
 // ping returns nil if the registry answers.
