@@ -53,7 +53,12 @@ func (p *pipeline) run(ctx context.Context) error {
 		case err == nil:
 			p.stats.setState(StateStopped, nil)
 			return nil
-		case errors.Is(err, ErrAgain) && ctx.Err() == nil:
+		case errors.Is(err, ErrAgain) && ctx.Err() != nil:
+			// It was asked to end, and the next start goes on from what the stores hold.
+			p.log.Warn("the stream ends before everything it read was completed; the next start reads that again", "reason", err)
+			p.stats.setState(StateStopped, nil)
+			return nil
+		case errors.Is(err, ErrAgain):
 			p.log.Warn("the stream starts again from what the stores hold", "reason", err)
 			p.stats.restarts.Add(1)
 		default:
