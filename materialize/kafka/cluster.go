@@ -113,6 +113,7 @@ func New(cfg Config) (*Cluster, error) {
 		kgo.SoftwareNameAndVersion("forebay", "1"),
 		kgo.MinVersions(kversion.V2_1_0()),
 		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.AlwaysRetryEOF(), // a broker that is stopping or starting closes connections before its first answer
 		kgo.WithLogger(logger{c.log}),
 	}
 	if cfg.TLS != nil {

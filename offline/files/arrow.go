@@ -44,6 +44,9 @@ func (t *arrowTable) batches(in *os.File) (r batchReader, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", t.file.Name, err)
 	}
+	if err := checkArrow(in, info.Size(), t.file.Format); err != nil {
+		return nil, t.damaged(err)
+	}
 	mem := ipc.WithAllocator(boundedAllocator{memory.DefaultAllocator, 16<<20 + 256*int(info.Size())})
 	if t.file.Format == ArrowFile {
 		var file *ipc.FileReader

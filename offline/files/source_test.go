@@ -367,20 +367,27 @@ func TestCutOff(t *testing.T) {
 
 // TestDamaged flips bits of real files: whatever comes of it, it is no panic.
 func TestDamaged(t *testing.T) {
-	for _, name := range []string{"types_pyarrow.parquet", "types_polars.parquet"} {
+	step, flips := 101, []byte{0x55}
+	if os.Getenv("FOREBAY_TEST_LONG") != "" { // every byte, in more ways: minutes
+		step, flips = 1, []byte{0x01, 0x55, 0x80, 0xff}
+	}
+	for _, name := range []string{"types_pyarrow.parquet", "types_polars.parquet", "types_pyarrow.arrow", "types_pyarrow.arrows", "polars.arrow"} {
 		raw, err := os.ReadFile(filepath.Join("testdata", name))
 		if err != nil {
 			t.Fatal(err)
 		}
 		src := makeSource(t, "t_us timestamp", "s string", "li list<int64>")
 		path := filepath.Join(t.TempDir(), name)
-		for n := 0; n < len(raw); n += 101 {
-			b := append([]byte(nil), raw...)
-			b[n] ^= 0x55
-			if err := os.WriteFile(path, b, 0o600); err != nil {
-				t.Fatal(err)
+		for n := 0; n < len(raw); n += step {
+			for _, flip := range flips {
+				b := append([]byte(nil), raw...)
+				b[n] ^= flip
+				if err := os.WriteFile(path, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				_, _ = countRows(t.Context(), path, src)
+				_, _ = rewrite(t, at(t, path), filepath.Join(t.TempDir(), "out.ndjson"))
 			}
-			_, _ = countRows(t.Context(), path, src)
 		}
 	}
 }
