@@ -107,16 +107,39 @@ type FeatureView struct {
 	Entities []string `json:"entities,omitempty"` // in order; their join keys, in order, make the entity key
 	Source   string   `json:"source"`
 	// TTL is the age up to which the newest row is used; 0 for any age.
-	TTL          feature.Duration `json:"ttl,omitempty"`
-	Filter       string           `json:"filter,omitempty"`
-	Features     []Feature        `json:"features,omitempty"`
-	Aggregations []Aggregation    `json:"aggregations,omitempty"`
+	TTL    feature.Duration `json:"ttl,omitempty"`
+	Filter string           `json:"filter,omitempty"`
+	// Features are declared or, of a windowed view, named by Aggregations: one for each of
+	// their windows, in order, with no Expr.
+	Features     []Feature     `json:"features,omitempty"`
+	Aggregations []Aggregation `json:"aggregations,omitempty"`
+	// Inputs are what a windowed view keeps of each event: the columns it aggregates and its
+	// conditions, each once.
+	Inputs []Feature `json:"inputs,omitempty"`
 	// Hops overrides the hop of windows.
 	Hops []Hop `json:"hops,omitempty"`
 }
 
 // Windowed reports whether the view aggregates windows.
 func (v *FeatureView) Windowed() bool { return len(v.Aggregations) > 0 }
+
+// Stored is what a row of the view holds beside its join keys: the features or, of a windowed view, the inputs.
+func (v *FeatureView) Stored() []Feature {
+	if v.Windowed() {
+		return v.Inputs
+	}
+	return v.Features
+}
+
+// Input is the index of the input that an expression makes; -1 for "", which makes none.
+func (v *FeatureView) Input(expr string) int {
+	for i := range v.Inputs {
+		if v.Inputs[i].Expr == expr {
+			return i
+		}
+	}
+	return -1
+}
 
 // Feature is one named value: of a view's newest row, or computed on demand.
 type Feature struct {
@@ -147,6 +170,29 @@ func (w Window) Length() feature.Duration {
 		panic("registry: a window of " + err.Error())
 	}
 	return d
+}
+
+// DefaultHop is the hop of a window that declares none.
+func DefaultHop(w feature.Duration) feature.Duration {
+	switch {
+	case w <= feature.Hour:
+		return feature.Minute
+	case w <= 12*feature.Hour:
+		return 5 * feature.Minute
+	case w <= 12*feature.Day:
+		return feature.Hour
+	}
+	return feature.Day
+}
+
+// Hop is the hop to which the tail of the view's window of a length is aligned.
+func (v *FeatureView) Hop(w feature.Duration) feature.Duration {
+	for _, h := range v.Hops {
+		if h.Window == w {
+			return h.Hop
+		}
+	}
+	return DefaultHop(w)
 }
 
 // Hop is the declared hop of a window.

@@ -57,10 +57,11 @@ func (g ViewGeneration) Source() *Source { return g.Project.Source(g.View.Source
 // JoinKeys are the columns of the entity key, in order.
 func (g ViewGeneration) JoinKeys() []feature.Field { return g.Project.JoinKeys(g.View) }
 
-// Fields are the columns of the generation's rows: the join keys, then the features.
+// Fields are the columns of the generation's rows: the join keys, then what the view stores
+// of an event: its features or, where it is windowed, its inputs.
 func (g ViewGeneration) Fields() []feature.Field {
 	fs := g.JoinKeys()
-	for _, f := range g.View.Features {
+	for _, f := range g.View.Stored() {
 		fs = append(fs, f.Field)
 	}
 	return fs

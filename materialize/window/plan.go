@@ -55,19 +55,6 @@ type Window struct {
 	Hop    feature.Duration // ignored for Lifetime
 }
 
-// DefaultHop is the hop of a window that declares none.
-func DefaultHop(w feature.Duration) feature.Duration {
-	switch {
-	case w <= feature.Hour:
-		return feature.Minute
-	case w <= 12*feature.Hour:
-		return 5 * feature.Minute
-	case w <= 12*feature.Day:
-		return feature.Hour
-	}
-	return feature.Day
-}
-
 // tail is the instant up to which, and including which, the window at t holds nothing.
 func (w Window) tail(t int64) int64 {
 	if w.Length == feature.Lifetime {

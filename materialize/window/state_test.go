@@ -9,6 +9,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 )
 
@@ -286,7 +287,7 @@ const minute = int64(feature.Minute)
 func randomWindow(r *rand.Rand) Window {
 	lengths := []feature.Duration{feature.Minute, 10 * feature.Minute, feature.Hour, 3 * feature.Hour, feature.Day, feature.Week, feature.Lifetime}
 	w := Window{Length: lengths[r.IntN(len(lengths))]}
-	if w.Hop = DefaultHop(w.Length); w.Length != feature.Lifetime && r.IntN(3) == 0 {
+	if w.Hop = registry.DefaultHop(w.Length); w.Length != feature.Lifetime && r.IntN(3) == 0 {
 		hops := []feature.Duration{feature.Second, 7 * feature.Second, feature.Minute, 7 * feature.Minute, feature.Hour}
 		if h := hops[r.IntN(len(hops))]; h <= w.Length {
 			w.Hop = h

@@ -8,7 +8,8 @@ import (
 	"github.com/forebay/forebay/registry/feature"
 )
 
-// View is a compiled feature view of newest rows: source rows in, view rows out.
+// View is a compiled feature view: source rows in, view rows out. The rows of a windowed
+// view have its inputs, those of others its features.
 // It is safe for concurrent use.
 type View struct {
 	fields   []feature.Field
@@ -32,12 +33,9 @@ type Stats struct {
 	Invalid  int // values that could not be computed, the filter's among them
 }
 
-// CompileView compiles the filter and the features of a view of p. An error is a
+// CompileView compiles the filter and the features, or inputs, of a view of p. An error is a
 // mistake of the view's YAML, which validate reports with its place.
 func CompileView(p *registry.Project, v *registry.FeatureView) (*View, error) {
-	if v.Windowed() {
-		return nil, fmt.Errorf("view %q aggregates windows: it has no newest row", v.Name)
-	}
 	src := p.Source(v.Source)
 	if src == nil {
 		return nil, fmt.Errorf("view %q: there is no source %q", v.Name, v.Source)
@@ -78,8 +76,12 @@ func CompileView(p *registry.Project, v *registry.FeatureView) (*View, error) {
 		s, err := compile("filter", v.Filter, feature.TypeBool)
 		out.filter, errs = &s, append(errs, err)
 	}
-	for _, f := range v.Features {
-		s, err := compile(fmt.Sprintf("feature %q", f.Name), f.Expr, f.Type)
+	what := "feature"
+	if v.Windowed() {
+		what = "input"
+	}
+	for _, f := range v.Stored() {
+		s, err := compile(fmt.Sprintf("%s %q", what, f.Name), f.Expr, f.Type)
 		out.features, out.fields, errs = append(out.features, s), append(out.fields, f.Field), append(errs, err)
 	}
 	for i, r := range read {
@@ -93,7 +95,7 @@ func CompileView(p *registry.Project, v *registry.FeatureView) (*View, error) {
 	return out, nil
 }
 
-// Fields are the columns Apply makes: the join keys, then the features.
+// Fields are the columns Apply makes: the join keys, then the features or inputs.
 func (v *View) Fields() []feature.Field { return v.fields }
 
 // Columns are the indexes of the source's columns that the view reads, in order.

@@ -123,7 +123,10 @@ func TestCompileViewErrors(t *testing.T) {
 		{func(p *registry.Project) { p.Entities[0].JoinKeys[0].Type = feature.TypeInt64 }, `no column "origin" of type int64`},
 		{func(p *registry.Project) { p.Views[0].Filter = "x" }, `filter: at 1: there is no column "x"`},
 		{func(p *registry.Project) { p.Views[0].Features[1].Expr = "speed" }, `feature "speed": at 1`},
-		{func(p *registry.Project) { p.Views[0].Aggregations = []registry.Aggregation{{}} }, "aggregates windows"},
+		{func(p *registry.Project) {
+			p.Views[0].Aggregations = []registry.Aggregation{{}}
+			p.Views[0].Inputs = []registry.Feature{{Field: feature.Field{Name: "late", Type: feature.TypeBool}, Expr: "late > 3"}}
+		}, `input "late": at 1`},
 	} {
 		p := flights()
 		c.breaks(p)

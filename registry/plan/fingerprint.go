@@ -104,6 +104,9 @@ func meaningOf(p *registry.Project, v *registry.FeatureView) (*meaning, error) {
 		m.Source.Created = &created
 	}
 	for _, f := range v.Features {
+		if v.Windowed() {
+			break // the aggregations say it
+		}
 		m.Features = append(m.Features, featureMeaning{f.Name, f.Type, normalise(f.Expr)})
 	}
 	for _, a := range v.Aggregations {

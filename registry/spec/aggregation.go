@@ -44,6 +44,9 @@ type function struct {
 	nOptional  bool
 }
 
+// mostKept bounds how many values an aggregate may keep of each entity.
+const mostKept = 10_000
+
 func functions() []function {
 	number := func(t feature.Type) bool { return t == feature.TypeInt64 || t == feature.TypeFloat64 }
 	scalar := func(t feature.Type) bool { return t.Kind >= feature.Bool && t.Kind <= feature.Timestamp }
@@ -56,7 +59,6 @@ func functions() []function {
 	listOf := func(t feature.Type) feature.Type { return feature.ListOf(t.Kind) }
 	float, whole := always(feature.TypeFloat64), always(feature.TypeInt64)
 	const numbers, scalars = "int64 or float64", "a scalar"
-	const most = 10_000
 	return []function{
 		{name: "count", takes: "anything", column: anything, gives: whole, rows: true, by: true},
 		{name: "sum", takes: numbers, column: number, gives: same, by: true},
@@ -69,12 +71,12 @@ func functions() []function {
 		{name: "stddev_pop", takes: numbers, column: number, gives: float},
 		{name: "first", takes: scalars, column: scalar, gives: same},
 		{name: "last", takes: scalars, column: scalar, gives: same},
-		{name: "first_n", takes: scalars, column: scalar, gives: listOf, n: "the length of the list", nMin: 1, nMax: most},
-		{name: "last_n", takes: scalars, column: scalar, gives: listOf, n: "the length of the list", nMin: 1, nMax: most},
-		{name: "distinct_count", takes: scalars, column: scalar, gives: whole, n: "the cap", nMin: 1, nMax: most, nOptional: true},
+		{name: "first_n", takes: scalars, column: scalar, gives: listOf, n: "the length of the list", nMin: 1, nMax: mostKept},
+		{name: "last_n", takes: scalars, column: scalar, gives: listOf, n: "the length of the list", nMin: 1, nMax: mostKept},
+		{name: "distinct_count", takes: scalars, column: scalar, gives: whole, n: "the cap", nMin: 1, nMax: mostKept, nOptional: true},
 		{name: "approx_distinct_count", takes: scalars, column: scalar, gives: whole},
 		{name: "approx_percentile", takes: numbers, column: number, gives: float, n: "the percentile", nMin: 1, nMax: 99},
-		{name: "top_k", takes: scalars, column: scalar, gives: listOf, n: "the length of the list", nMin: 1, nMax: most},
+		{name: "top_k", takes: scalars, column: scalar, gives: listOf, n: "the length of the list", nMin: 1, nMax: mostKept},
 	}
 }
 
@@ -194,8 +196,10 @@ func (l *loader) checkAggregations(d *viewDecl, src *sourceDecl, scope *expr.Sco
 			}
 			outputs[name] = true
 			d.outputs = append(d.outputs, feature.Field{Name: name, Type: t})
+			l.checkHop(d, w)
 		}
 	}
+	d.Inputs = inputs(d, src, l.joinKeyNames(d))
 	for _, h := range d.hops {
 		if !slices.ContainsFunc(d.aggregations, func(a aggregationDecl) bool {
 			return slices.ContainsFunc(a.Windows, func(w registry.Window) bool { return w.Length() == h.Window })
@@ -203,6 +207,54 @@ func (l *loader) checkAggregations(d *viewDecl, src *sourceDecl, scope *expr.Sco
 			h.window.report(BadHop, "", "no aggregation has a window of %s", h.window.string)
 		}
 	}
+}
+
+// checkHop holds a window that declares no hop against the default one.
+func (l *loader) checkHop(d *viewDecl, w windowDecl) {
+	declared := slices.ContainsFunc(d.hops, func(h hopDecl) bool { return h.Window == w.Duration })
+	if hop := registry.DefaultHop(w.Duration); !declared && w.Duration < hop {
+		w.text.report(BadHop, "declare a shorter one: hop: {"+w.text.string+": 1s}", "the window of %s is smaller than its hop, which is %s where none is declared", w.text.string, hop)
+	}
+}
+
+func (l *loader) joinKeyNames(d *viewDecl) []string {
+	var names []string
+	for _, e := range d.Entities {
+		for _, k := range l.entities[e].JoinKeys {
+			names = append(names, k.Name)
+		}
+	}
+	return names
+}
+
+// inputs are what the view keeps of each event: the columns it aggregates and splits
+// by under their own names, and its conditions. Where a name is that of a join key,
+// which the rows have beside them, "_" is put after it.
+func inputs(d *viewDecl, src *sourceDecl, taken []string) []registry.Feature {
+	var in []registry.Feature
+	add := func(name, expr string, t feature.Type) {
+		if slices.ContainsFunc(in, func(f registry.Feature) bool { return f.Expr == expr }) {
+			return
+		}
+		for slices.Contains(taken, name) {
+			name += "_"
+		}
+		taken = append(taken, name)
+		in = append(in, registry.Feature{Field: feature.Field{Name: name, Type: t}, Expr: expr})
+	}
+	for _, a := range d.aggregations {
+		for _, column := range []string{a.Column, a.By} {
+			if i := src.Column(column); i >= 0 {
+				add(column, column, src.Columns[i].Type)
+			}
+		}
+	}
+	for _, a := range d.aggregations {
+		if a.Where != "" {
+			add("where_"+strconv.Itoa(len(in)+1), a.Where, feature.TypeBool)
+		}
+	}
+	return in
 }
 
 // output is the name of the feature of one window: [column_]function[_n]_window,
@@ -264,6 +316,9 @@ func (l *loader) checkAggregation(a *aggregationDecl, src *sourceDecl) (feature.
 		fail(text{item: a.n}, "", "n, %s, is from %d to %d", f.n, f.nMin, f.nMax)
 	}
 	if a.by.given() {
+		if a.n.node != nil && (a.N < 1 || a.N > mostKept) {
+			fail(text{item: a.n}, "", "n, the cap on the number of keys, is from 1 to %d", mostKept)
+		}
 		if !f.by {
 			fail(a.by, "count and sum can", "%s cannot be split by a secondary key", f.name)
 		} else if i := l.column(src, a.by); i >= 0 && !src.Columns[i].Type.Key() {
@@ -293,11 +348,4 @@ func (l *loader) checkAggregation(a *aggregationDecl, src *sourceDecl) (feature.
 		return feature.TypeString, ok
 	}
 	return f.gives(t), ok
-}
-
-// gate keeps out what is understood but cannot be computed yet.
-func (l *loader) gate(d *viewDecl) {
-	if d.windowed.given() {
-		d.windowed.report(WindowsUnsupported, "", "aggregations are not available in this version")
-	}
 }

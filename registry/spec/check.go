@@ -14,12 +14,10 @@ func (l *loader) check() *registry.Project {
 	for _, name := range sortedKeys(l.views) {
 		v := l.views[name]
 		l.checkView(v)
-		l.gate(v)
 		p.Views = append(p.Views, v.model())
 	}
 	for _, v := range l.nameless.views {
 		l.checkView(v)
-		l.gate(v)
 	}
 	// An on-demand view reads what the checks of views find out, and a service
 	// what those of on-demand views do.

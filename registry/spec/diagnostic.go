@@ -36,19 +36,18 @@ const (
 
 // The codes of definitions that do not fit together.
 const (
-	DuplicateName      Code = "duplicate-name"      // two definitions, columns, features or windows of one name
-	UnknownReference   Code = "unknown-reference"   // a name that nothing has
-	TypeMismatch       Code = "type-mismatch"       // a column, feature or key of the wrong type
-	Expression         Code = "expression"          // CEL that does not compile
-	MissingColumn      Code = "missing-column"      // a source that lacks a view's join key
-	BadJoinKey         Code = "bad-join-key"        // a join key of a type that cannot be one, or twice in a view
-	NameClash          Code = "name-clash"          // two values would be called the same in an answer
-	Cycle              Code = "cycle"               // on-demand views that read each other
-	EmptyView          Code = "empty-view"          // a view without features
-	TTLWithWindows     Code = "ttl-with-windows"    // a ttl on a view with aggregations
-	BadAggregation     Code = "bad-aggregation"     // an aggregation that cannot be computed
-	BadHop             Code = "bad-hop"             // a hop longer than its window, or of no window
-	WindowsUnsupported Code = "windows-unsupported" // aggregations, which this version does not compute
+	DuplicateName    Code = "duplicate-name"    // two definitions, columns, features or windows of one name
+	UnknownReference Code = "unknown-reference" // a name that nothing has
+	TypeMismatch     Code = "type-mismatch"     // a column, feature or key of the wrong type
+	Expression       Code = "expression"        // CEL that does not compile
+	MissingColumn    Code = "missing-column"    // a source that lacks a view's join key
+	BadJoinKey       Code = "bad-join-key"      // a join key of a type that cannot be one, or twice in a view
+	NameClash        Code = "name-clash"        // two values would be called the same in an answer
+	Cycle            Code = "cycle"             // on-demand views that read each other
+	EmptyView        Code = "empty-view"        // a view without features
+	TTLWithWindows   Code = "ttl-with-windows"  // a ttl on a view with aggregations
+	BadAggregation   Code = "bad-aggregation"   // an aggregation that cannot be computed
+	BadHop           Code = "bad-hop"           // a hop longer than its window, or of no window
 )
 
 // Position is a place in a file of the repository.

@@ -71,11 +71,11 @@ func TestBroken(t *testing.T) {
 
 var allCodes = []Code{FileUnreadable, MissingFile, YAMLSyntax, YAMLUnsupported, UnsupportedVersion, UnknownKind, UnknownKey,
 	DuplicateKey, MissingKey, WrongType, BadName, BadValue, BadDuration, UnknownType, BadReference, DuplicateName, UnknownReference,
-	TypeMismatch, Expression, MissingColumn, BadJoinKey, NameClash, Cycle, EmptyView, TTLWithWindows, BadAggregation, BadHop, WindowsUnsupported}
+	TypeMismatch, Expression, MissingColumn, BadJoinKey, NameClash, Cycle, EmptyView, TTLWithWindows, BadAggregation, BadHop}
 
 // TestGood loads repositories without a mistake, and compiles their views.
 func TestGood(t *testing.T) {
-	for _, dir := range []string{"testdata/good/flights", "testdata/good/compat", "../../examples/flights"} {
+	for _, dir := range []string{"testdata/good/flights", "testdata/good/compat", "testdata/good/windows", "../../examples/flights"} {
 		repo, ds := Load(dir)
 		if err := ds.Err(); err != nil {
 			t.Errorf("%s:\n%v", dir, err)
@@ -99,29 +99,10 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// TestFlights pins the project that the examples of the surface make.
-func TestFlights(t *testing.T) {
-	repo, ds := Load("testdata/good/flights")
-	if err := ds.Err(); err != nil {
-		t.Fatal(err)
-	}
-	got, err := json.MarshalIndent(repo.Project, "", "  ")
-	if err != nil {
-		t.Fatal(err)
-	}
-	golden := "testdata/good/flights/expect.json"
-	if *update {
-		if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if string(got)+"\n" != string(want) {
-		t.Errorf("got\n%s", got)
-	}
+// TestProjects pins the projects that the examples of the surface make.
+func TestProjects(t *testing.T) {
+	t.Run("windows", func(t *testing.T) { pinned(t, "testdata/good/windows") })
+	repo := pinned(t, "testdata/good/flights")
 	p, _ := repo.Position(lineage.Node{Kind: lineage.View, Name: "airport_latest"})
 	if p.String() != "views.yaml:3:7" {
 		t.Errorf("airport_latest is at %s", p)
@@ -135,16 +116,6 @@ func TestFlights(t *testing.T) {
 	}
 	if p := e.Position("offline.nothing"); p != e.Position("offline") || !e.Given("offline.url") || e.Given("online.db") {
 		t.Errorf("offline.nothing is at %s", p)
-	}
-}
-
-// TestGateAlone: where aggregations are right, the gate is all that is said.
-func TestGateAlone(t *testing.T) {
-	_, ds := Load("testdata/broken/windows-unsupported")
-	for _, d := range ds {
-		if d.Code != WindowsUnsupported {
-			t.Errorf("%s", d)
-		}
 	}
 }
 
@@ -234,4 +205,31 @@ func FuzzLoad(f *testing.F) {
 			}
 		}
 	})
+}
+
+// pinned loads a repository and compares its project with expect.json.
+func pinned(t *testing.T, dir string) *Repository {
+	t.Helper()
+	repo, ds := Load(dir)
+	if err := ds.Err(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := json.MarshalIndent(repo.Project, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden := dir + "/expect.json"
+	if *update {
+		if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got)+"\n" != string(want) {
+		t.Errorf("got\n%s", got)
+	}
+	return repo
 }

@@ -207,6 +207,11 @@ func (d *viewDecl) model() registry.FeatureView {
 	for _, f := range d.features {
 		v.Features = append(v.Features, f.model())
 	}
+	if d.windowed.given() {
+		for _, f := range d.outputs {
+			v.Features = append(v.Features, registry.Feature{Field: f})
+		}
+	}
 	for _, a := range d.aggregations {
 		v.Aggregations = append(v.Aggregations, a.Aggregation)
 	}
