@@ -60,10 +60,28 @@ type Chunk struct {
 	// Rows are the source's columns; of their Versions, Major is the partition and
 	// Minor the offset. They belong to the caller.
 	Rows *feature.Batch
+	// Positions are, for each row, where it was in the topic that was read; nil where the
+	// Versions say it, as they do but for internal topics.
+	Positions []Position
 	// Bad are the records that are not rows.
 	Bad []Bad
 	// Partitions are those with records in the chunk.
 	Partitions []ChunkPartition
+}
+
+// Position is a place in a topic.
+type Position struct {
+	Partition int32
+	Offset    int64
+}
+
+// position is where row i was in the topic that was read.
+func (c *Chunk) position(i int) (partition int32, offset int64) {
+	if c.Positions != nil {
+		return c.Positions[i].Partition, c.Positions[i].Offset
+	}
+	v := c.Rows.Versions[i]
+	return int32(v.Major), v.Minor
 }
 
 // ChunkPartition is how far a chunk goes in one partition.

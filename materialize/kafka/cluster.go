@@ -128,7 +128,6 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	var err error
 	c.cl, err = kgo.NewClient(append(slices.Clone(c.opts),
-		kgo.RecordDeliveryTimeout(max(cfg.Timeout, time.Second)),
 		kgo.RetryTimeout(cfg.Timeout),
 		kgo.ProducerLinger(0),
 		kgo.MaxBufferedBytes(64<<20),

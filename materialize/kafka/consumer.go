@@ -31,13 +31,19 @@ type consumer struct {
 
 	fetched kgo.Fetches             // polled and not decoded yet: a schema could not be had
 	records map[int32][]*kgo.Record // of the last poll, ascending
-	unknown time.Time               // since when brokers say that the topic is not there
+	// internal: the topic is one of copies, whose origins are the rows' versions.
+	internal bool
+	unknown  time.Time // since when brokers say that the topic is not there
 }
 
 var _ materialize.Input = (*consumer)(nil)
 
 // Open implements [materialize.Inputs].
 func (c *Cluster) Open(ctx context.Context, src *registry.Source, group string, owner materialize.Owner) (materialize.Input, error) {
+	return c.open(ctx, src, group, owner)
+}
+
+func (c *Cluster) open(ctx context.Context, src *registry.Source, group string, owner materialize.Owner) (*consumer, error) {
 	k := &consumer{cluster: c, src: src, topic: src.Kafka.Topic, owner: owner}
 	k.health.brokers = c.brokers
 	var err error
@@ -114,17 +120,7 @@ func (k *consumer) assigned(ctx context.Context, committed map[string]map[int32]
 func (k *consumer) Ends(ctx context.Context) (map[int32]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, k.cluster.cfg.Timeout)
 	defer cancel()
-	all, err := k.cluster.offsets(ctx, k.topic, true)
-	if err != nil {
-		return nil, err
-	}
-	ends := map[int32]int64{}
-	for p, at := range all {
-		if at.End > at.Start {
-			ends[p] = at.End
-		}
-	}
-	return ends, nil
+	return k.cluster.ends(ctx, k.topic)
 }
 
 // Poll implements [materialize.Input].
@@ -202,6 +198,15 @@ func (k *consumer) rows(records []*kgo.Record, chunk *materialize.Chunk) error {
 			clock = version.IngestedAt // the broker's clock: the same at every reading
 		} else if r.Timestamp.UnixMilli() < 0 {
 			version.IngestedAt = version.EventTime // a record without a timestamp
+		}
+		if k.internal {
+			of, err := origin(r)
+			if err != nil {
+				return err
+			}
+			version.IngestedAt, version.Major, version.Minor = of.IngestedAt, of.Major, of.Minor
+			chunk.Positions = append(chunk.Positions, materialize.Position{Partition: r.Partition, Offset: r.Offset})
+			clock = version.EventTime // it was held against the clock before it was copied
 		}
 		if version.EventTime > clock+int64(k.src.MaxAhead) {
 			dropLast(chunk.Rows)

@@ -17,6 +17,9 @@ type Record struct {
 	Time       time.Time // the record's own timestamp; the zero Time is now
 }
 
+// produceTimeouts is how many times Config.Timeout writing one slice of records may take.
+const produceTimeouts = 4
+
 // CreateTopic makes a topic with the brokers' own settings, if it is not there.
 func (c *Cluster) CreateTopic(ctx context.Context, name string, partitions int32) error {
 	_, err := kadm.NewClient(c.cl).CreateTopic(ctx, partitions, -1, nil, name)
@@ -29,6 +32,9 @@ func (c *Cluster) CreateTopic(ctx context.Context, name string, partitions int32
 // Produce writes records to a topic and returns when Kafka has them all. Records
 // of one key keep their order. After an error some may have been written.
 func (c *Cluster) Produce(ctx context.Context, topic string, records []Record) error {
+	// Not kgo.RecordDeliveryTimeout: it counts from a record's own timestamp.
+	ctx, cancel := context.WithTimeout(ctx, produceTimeouts*c.cfg.Timeout)
+	defer cancel()
 	rs := make([]*kgo.Record, len(records))
 	for i, r := range records {
 		rs[i] = &kgo.Record{Topic: topic, Key: r.Key, Value: r.Value, Timestamp: r.Time}

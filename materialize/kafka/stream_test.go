@@ -35,6 +35,7 @@ type world struct {
 	store   *materializetest.Store
 	rng     *rand.Rand
 	parts   int
+	addrs   []string // of the brokers, where they are not a testenv's
 
 	mu     sync.Mutex
 	events []materializetest.Event // acknowledged by Kafka, and good
@@ -118,7 +119,11 @@ func (w *world) badValue() ([]byte, materialize.Reason) {
 
 func (w *world) cluster() *kafka.Cluster {
 	w.t.Helper()
-	c, err := kafka.New(kafka.Config{Brokers: w.brokers.Addrs(), SessionTimeout: 6 * time.Second, RebalanceTimeout: 20 * time.Second})
+	addrs := w.addrs
+	if w.brokers != nil {
+		addrs = w.brokers.Addrs()
+	}
+	c, err := kafka.New(kafka.Config{Brokers: addrs, SessionTimeout: 6 * time.Second, RebalanceTimeout: 20 * time.Second})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -175,7 +180,7 @@ func (w *world) letters() map[string][]*kgo.Record {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	topic := kafka.DeadLetterTopic(w.topic)
-	cl := w.brokers.Client(w.t, kgo.ConsumeTopics(topic))
+	cl := w.brokers.Client(w.t, kgo.ConsumeTopics(topic), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords()) // of transactions
 	ends, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
 	if err != nil || ends.Error() != nil {
 		w.t.Fatal(err, ends.Error())
@@ -188,7 +193,9 @@ func (w *world) letters() map[string][]*kgo.Record {
 			w.t.Fatal(err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			next = r.Offset + 1
+			if next = r.Offset + 1; r.Attrs.IsControl() {
+				return
+			}
 			key := header(r, kafka.HeaderTopic) + "/" + header(r, kafka.HeaderPartition) + "@" + header(r, kafka.HeaderOffset) + " " + header(r, kafka.HeaderView)
 			all[key] = append(all[key], r)
 		})
