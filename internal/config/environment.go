@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+
+	"github.com/forebay/forebay/registry/feature"
 )
 
 // Environment is one environment, complete and valid.
@@ -18,7 +20,8 @@ type Environment struct {
 	Offline  Offline
 	Online   Online
 	// Stream is nil where the environment has no stream.
-	Stream *Stream
+	Stream      *Stream
+	Generations Generations
 	// Quarantine is the folder of rows that could not be ingested.
 	Quarantine string
 }
@@ -72,6 +75,17 @@ type Stream struct {
 	// Group is the consumer group: forebay-<project>-<environment> unless it is given.
 	Group string
 }
+
+// Generations is what becomes of the generations of views.
+type Generations struct {
+	// Manual: a filled generation waits for `forebay generation promote`, where another is live.
+	Manual bool
+	// Keep is how long a generation is kept after it was live: DefaultKeep unless it is given, feature.Lifetime for ever.
+	Keep feature.Duration
+}
+
+// DefaultKeep is how long a generation that was live is kept.
+const DefaultKeep = feature.Day
 
 // SASL is how to authenticate with Kafka.
 type SASL struct {

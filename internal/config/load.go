@@ -31,13 +31,14 @@ func Load(declared spec.Environment, o Options) (*Environment, error) {
 		local:    declared.Name == Local,
 	}
 	e := &Environment{
-		Name:       declared.Name,
-		Root:       o.Root,
-		Registry:   l.registry(),
-		Offline:    l.offline(),
-		Online:     l.online(),
-		Stream:     l.stream("forebay-" + o.Project + "-" + declared.Name),
-		Quarantine: filepath.Join(o.Root, ".forebay", "quarantine"),
+		Name:        declared.Name,
+		Root:        o.Root,
+		Registry:    l.registry(),
+		Offline:     l.offline(),
+		Online:      l.online(),
+		Stream:      l.stream("forebay-" + o.Project + "-" + declared.Name),
+		Generations: l.generations(),
+		Quarantine:  filepath.Join(o.Root, ".forebay", "quarantine"),
 	}
 	if err := errors.Join(l.mistakes...); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/spec"
 )
 
@@ -32,6 +33,7 @@ func production() spec.Environment {
 	e.Stream.Brokers, e.Stream.SchemaRegistry = []string{"kafka:9092", "[::1]:9093"}, "http://registry:8081"
 	e.Stream.TLS = spec.TLS{Enabled: true, CA: "ca.pem", Cert: "/etc/${env:SECOND}.pem", Key: "key.pem", InsecureSkipVerify: true}
 	e.Stream.SASL.Mechanism, e.Stream.SASL.Username, e.Stream.SASL.Password = "SCRAM-SHA-512", "k", "pre-${env:P}-${env:P}"
+	e.Generations.Promote, e.Generations.Keep = "manual", "2w"
 	return e
 }
 
@@ -64,7 +66,8 @@ func TestLoad(t *testing.T) {
 		Stream: &Stream{Brokers: []string{"kafka:9092", "[::1]:9093"}, SchemaRegistry: "http://registry:8081",
 			SASL: &SASL{"SCRAM-SHA-512", "k", "pre-pässword-pässword"}, Group: "forebay-flights-production",
 			TLS: TLS{Enabled: true, CA: filepath.Join(o.Root, "ca.pem"), Cert: "/etc/redis2.pem", Key: filepath.Join(o.Root, "key.pem"), InsecureSkipVerify: true}},
-		Quarantine: filepath.Join(o.Root, ".forebay", "quarantine"),
+		Generations: Generations{Manual: true, Keep: 2 * feature.Week},
+		Quarantine:  filepath.Join(o.Root, ".forebay", "quarantine"),
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("secrets or settings differ: got\n%+v\nwant\n%+v", got, want)
@@ -107,10 +110,11 @@ func TestLoadLocal(t *testing.T) {
 	at := func(elem ...string) string { return filepath.Join(append([]string{o.Root}, elem...)...) }
 	defaults := &Environment{
 		Name: "local", Root: o.Root, Registry: URL("file://" + at(".forebay", "registry")),
-		Offline:    Offline{Store: Parquet, URL: URL("file://" + at(".forebay", "offline"))},
-		Online:     Online{Store: Embedded, Path: at(".forebay", "online")},
-		Stream:     &Stream{Embedded: true, Path: at(".forebay", "stream"), Group: "forebay-flights-local"},
-		Quarantine: at(".forebay", "quarantine"),
+		Offline:     Offline{Store: Parquet, URL: URL("file://" + at(".forebay", "offline"))},
+		Online:      Online{Store: Embedded, Path: at(".forebay", "online")},
+		Stream:      &Stream{Embedded: true, Path: at(".forebay", "stream"), Group: "forebay-flights-local"},
+		Generations: Generations{Keep: feature.Day},
+		Quarantine:  at(".forebay", "quarantine"),
 	}
 	got, err := Load(spec.Environment{Name: "local"}, o)
 	if err != nil || !reflect.DeepEqual(got, defaults) {
@@ -189,6 +193,10 @@ func TestLoadMistakes(t *testing.T) {
 			online.store: "memcached" is not one of redis, embedded`},
 		{"online mode", func(e *spec.Environment) { e.Online.Mode = "clusters" }, `
 			online.mode: "clusters" is not one of single, sentinel, cluster; did you mean "cluster"?`},
+		{"promote", func(e *spec.Environment) { e.Generations.Promote = "manully" }, `
+			generations.promote: "manully" is not one of auto, manual; did you mean "manual"?`},
+		{"keep", func(e *spec.Environment) { e.Generations.Keep = "24" }, `
+			generations.keep: "24" is not a duration such as 90s, 15m, 24h, 7d, 4w or lifetime`},
 		{"no addresses", func(e *spec.Environment) { e.Online.Addrs = nil }, `
 			online.addrs: missing: it is a list of host:port`},
 		{"addresses", func(e *spec.Environment) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/spec"
 )
 
@@ -141,6 +142,33 @@ func (l *loader) stream(group string) *Stream {
 	s.TLS = l.tls("stream.tls", d.TLS)
 	s.SASL = l.sasl(d.SASL)
 	return s
+}
+
+// The ways in which a generation goes live.
+const (
+	promoteAuto   = "auto"
+	promoteManual = "manual"
+)
+
+func (l *loader) generations() Generations {
+	d := l.declared.Generations
+	g := Generations{Keep: DefaultKeep}
+	if d.Promote != "" {
+		g.Manual = l.choice("generations.promote", d.Promote, promoteAuto, promoteManual) == promoteManual
+	}
+	if d.Keep != "" {
+		text, ok := l.text("generations.keep", d.Keep)
+		if !ok {
+			return g
+		}
+		keep, err := feature.ParseDuration(text)
+		if err != nil {
+			l.mistake("generations.keep", "%v", err)
+			return g
+		}
+		g.Keep = keep
+	}
+	return g
 }
 
 func (l *loader) sasl(d spec.SASL) *SASL {

@@ -18,6 +18,8 @@ type Environment struct {
 	Offline  Offline
 	Online   Online
 	Stream   Stream
+	// Generations says how a generation of a view goes live, and how long the one before is kept.
+	Generations Generations
 
 	at     Position
 	places map[string]Position
@@ -71,6 +73,12 @@ type Stream struct {
 	SASL           SASL
 	TLS            TLS
 	Group          string // the consumer group
+}
+
+// Generations is what becomes of the generations of views in an environment.
+type Generations struct {
+	Promote string // auto or manual
+	Keep    string // a duration
 }
 
 // SASL is how to prove to Kafka who one is.
@@ -138,6 +146,11 @@ func (r environmentReader) environment(o *object) {
 	}
 	if p, ok := r.section(o, "", "stream"); ok {
 		r.stream(p)
+		p.finish()
+	}
+	if p, ok := r.section(o, "", "generations"); ok {
+		r.text(p, "generations.", "promote", &r.Generations.Promote)
+		r.text(p, "generations.", "keep", &r.Generations.Keep)
 		p.finish()
 	}
 	o.finish()
