@@ -78,8 +78,11 @@ type TableState struct {
 	Snapshot    string // of the derived table
 	LogSnapshot string // of the log it is up to date with
 	Newest      int64  // greatest event time, microseconds; 0 with no rows
-	BadRows     int64  // rows with a null join key, all told, left out
-	Invalid     int64  // values that could not be computed, all told
+	// Content and ContentTimed say what the rows were made of (see LogContent): they are equal where
+	// the same was appended, in whatever place and table. "" where the store cannot tell.
+	Content, ContentTimed string
+	BadRows               int64 // rows with a null join key, all told, left out
+	Invalid               int64 // values that could not be computed, all told
 }
 
 // Role is one use of a view in a training request: its features for the entity
@@ -89,6 +92,10 @@ type Role struct {
 	Keys     []string         // spine columns, one per join key of the view, in order
 	Features []int            // indexes of View.View.Features to return
 	TTL      feature.Duration // 0: unbounded
+	// Snapshot is the state of the derived table to read, as TableState.Snapshot names it:
+	// "" for the newest, NoRows for the one before the first. The join fails with
+	// ErrSnapshotGone where the table has it no more.
+	Snapshot string
 }
 
 // JoinRequest asks for the point-in-time join of a spine with views.

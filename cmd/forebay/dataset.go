@@ -15,8 +15,8 @@ import (
 func (c *cli) datasetCommand() *cobra.Command {
 	return subcommands(&cobra.Command{
 		Use:   "dataset",
-		Short: "Build training datasets, point-in-time-correct, and list them",
-	}, c.datasetBuildCommand(), c.datasetListCommand(), c.datasetShowCommand())
+		Short: "Build training datasets, point-in-time-correct, and build them again",
+	}, c.datasetBuildCommand(), c.datasetListCommand(), c.datasetShowCommand(), c.datasetVerifyCommand(), c.datasetRebuildCommand())
 }
 
 func (c *cli) datasetBuildCommand() *cobra.Command {
@@ -52,7 +52,8 @@ is its ending's: .parquet, .arrow, .csv or .ndjson. Prints the dataset's ID.`,
 	flags.StringVar(&o.Out, "out", "", "file to write: .parquet, .arrow, .csv or .ndjson")
 	flags.StringVar(&o.Timestamp, "timestamp", "", "column of the instant (default event_timestamp)")
 	flags.Var(instant{&o.KnownAt}, "known-at", "use only rows that were known at this instant")
-	flags.StringVar(&o.Name, "name", "", "a name to find the dataset by")
+	flags.StringVar(&o.Name, "name", "", "a name to find the dataset by; it pins, too")
+	flags.BoolVar(&o.Pin, "pin", false, "keep the snapshots that are read from being expired")
 	dryRunFlag(cmd, &o.DryRun, "check the request and the spine's columns, and write nothing")
 	return cmd
 }
@@ -97,9 +98,13 @@ func (c *cli) datasetListCommand() *cobra.Command {
 				c.printf("No dataset has been built yet; `forebay dataset build` makes one.\n")
 				return nil
 			}
-			t := newTable("ID", "NAME", ">ROWS", ">FEATURES", "BUILT")
+			t := newTable("ID", "NAME", ">ROWS", ">FEATURES", "PINNED", "BUILT")
 			for _, d := range list {
-				t.add(short(d.ID), d.Name, d.Rows, len(d.Features), d.Created)
+				pinned := ""
+				if d.Pinned {
+					pinned = "yes"
+				}
+				t.add(short(d.ID), d.Name, d.Rows, len(d.Features), pinned, d.Created)
 			}
 			c.print(t)
 			return nil

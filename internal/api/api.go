@@ -129,6 +129,9 @@ type Dataset struct {
 	Revision string    `json:"revision"`
 	Service  string    `json:"service,omitempty"`
 	Features []string  `json:"features,omitempty"`
+	// ContentHash is that of the dataset's canonical rows: "sha256:…".
+	ContentHash string `json:"content_hash,omitempty"`
+	Pinned      bool   `json:"pinned,omitempty"` // the snapshots that it was built from are kept from being expired
 	// KnownAt is the instant that hides rows learned later; nil for none.
 	KnownAt *time.Time `json:"known_at,omitempty"`
 	// Columns are the result's, in order.

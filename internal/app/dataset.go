@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,7 @@ type DatasetOptions struct {
 	Timestamp string    // the spine's column of the instant; "" for event_timestamp
 	KnownAt   *int64    // hides rows learned later, in microseconds; nil hides none
 	Name      string
+	Pin       bool // keep the snapshots that were read, as a name does
 	DryRun    bool // check the request and the spine's columns, and write nothing
 	// Progress, if set, hears the rows done; total is 0 while unknown.
 	Progress func(done, total int64)
@@ -64,14 +66,8 @@ func (a *App) BuildDataset(ctx context.Context, o DatasetOptions) (d api.Dataset
 	if err != nil {
 		return d, err
 	}
-	r.Spine, r.Timestamp, r.KnownAt, r.Name = spine, o.Timestamp, o.KnownAt, o.Name
-	if o.Progress != nil {
-		r.Progress = func(stage string, done, total int64) {
-			if stage == "join" {
-				o.Progress(done, total)
-			}
-		}
-	}
+	r.Spine, r.Timestamp, r.KnownAt, r.Name, r.Pin = spine, o.Timestamp, o.KnownAt, o.Name, o.Pin
+	r.Progress = joinProgress(o.Progress)
 	b, err := a.builder(ctx)
 	if err != nil {
 		return d, err
@@ -91,9 +87,19 @@ func (a *App) BuildDataset(ctx context.Context, o DatasetOptions) (d api.Dataset
 	if err != nil {
 		return d, spineError(err)
 	}
-	d, err = described(m)
-	d.Service = o.Service
-	return d, err
+	return described(m)
+}
+
+// joinProgress passes on how far the join is.
+func joinProgress(f func(done, total int64)) func(string, int64, int64) {
+	if f == nil {
+		return nil
+	}
+	return func(stage string, done, total int64) {
+		if stage == "join" {
+			f(done, total)
+		}
+	}
 }
 
 // spine is the file of a request's spine; remove drops what was made for it.
@@ -113,7 +119,7 @@ func (a *App) spine(ctx context.Context, o DatasetOptions) (file files.File, rem
 // datasetRequest resolves what is asked for with the generations of a revision.
 func (a *App) datasetRequest(ctx context.Context, head *registry.Revision, req selection.Request) (dataset.Request, error) {
 	sel, err := selection.Resolve(ctx, head.Project, req, newGenerations(a.repo, head, nil).find)
-	return dataset.Request{Selection: sel, Revision: head.ID}, err
+	return dataset.Request{Selection: sel, Revision: head, Asked: dataset.Asked{Service: req.Service, Features: req.Features, FullNames: req.FullNames}}, err
 }
 
 func (a *App) builder(ctx context.Context) (*dataset.Builder, error) {
@@ -157,7 +163,10 @@ func openBucket(ctx context.Context, rawURL string) (*blob.Bucket, error) {
 
 // described is what there is to tell of a manifest.
 func described(m dataset.Manifest) (api.Dataset, error) {
-	d := api.Dataset{ID: m.ID, Name: m.Name, Created: m.Created, Rows: m.Rows, Revision: m.Inputs.Revision}
+	d := api.Dataset{ID: m.ID, Name: m.Name, Created: m.Created, Rows: m.Rows, Revision: cmp.Or(m.Revision, m.Inputs.Revision), ContentHash: m.ContentHash, Pinned: len(m.Pins) > 0}
+	if m.Request != nil {
+		d.Service = m.Request.Service
+	}
 	for _, f := range m.Inputs.Features {
 		d.Features = append(d.Features, f.Name)
 	}
@@ -265,9 +274,7 @@ func (a *App) buildDataset(ctx context.Context, head *registry.Revision, req htt
 	if err != nil {
 		return api.Dataset{}, inputError(err)
 	}
-	d, err := described(m)
-	d.Service = req.Select.Service
-	return d, err
+	return described(m)
 }
 
 // inputError says in the server's words what is wrong with a spine.

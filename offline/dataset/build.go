@@ -16,6 +16,7 @@ import (
 	"github.com/forebay/forebay/offline/files"
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
+	"github.com/forebay/forebay/registry/plan"
 	"github.com/forebay/forebay/registry/selection"
 )
 
@@ -35,16 +36,22 @@ type Builder struct {
 type Request struct {
 	// Selection is what is asked for, resolved with the revision's generations.
 	Selection *selection.Selection
-	Revision  string // ID of the registry's revision
+	Asked     Asked // how Selection was asked for
+	// Revision is the registry's, which Selection was resolved with.
+	Revision *registry.Revision
 	// Spine is the file of the rows to enrich.
 	Spine     files.File
 	Timestamp string // the spine's column of the instant; "" for DefaultTimestamp
 	KnownAt   *int64 // hides rows that became known later, in microseconds; nil hides none
 	Name      string // for people
-	Memory    int64  // budget of the join in bytes; 0 for offline.DefaultMemory
+	// Pin keeps the snapshots that are read from being expired; a dataset with a name is pinned without it.
+	Pin    bool
+	Memory int64 // budget of the join in bytes; 0 for offline.DefaultMemory
 	// Progress, if set, is called from time to time with what is being done ("refresh": views,
 	// "join": rows) and how much of it; total is 0 while unknown.
 	Progress func(stage string, done, total int64)
+
+	again *Manifest // the dataset to build again: its states are read, not the newest
 }
 
 // Errors of a build, to be tested with errors.Is; the schema of a spine that does not fit is a
@@ -52,8 +59,6 @@ type Request struct {
 var (
 	// ErrNameClash: an output has the name of a column of the spine.
 	ErrNameClash = errors.New("name clash")
-	// ErrMoved: a table was changed by somebody else while the join was being started.
-	ErrMoved = errors.New("the table was changed while the dataset was being built; build it again")
 )
 
 // Build builds a dataset into a file, in the format of its extension, and keeps its
@@ -87,10 +92,12 @@ func (b *Builder) Build(ctx context.Context, r Request, out string) (m Manifest,
 	if m, err = run.Manifest(); err != nil {
 		return m, err
 	}
-	if err := o.Commit(); err != nil {
+	// The manifest first: a file without one could not be explained, and a manifest
+	// without the file can be built again.
+	if m, err = run.Finish(ctx); err != nil {
 		return m, err
 	}
-	return run.Finish(ctx)
+	return m, o.Commit()
 }
 
 // Run is a build under way, for callers that take its rows one by one. It is used
@@ -102,8 +109,11 @@ type Run struct {
 	schema *arrow.Schema
 	want   []files.Want
 	tables []Table
+	states []State
 	hash   *rowHash
 	done   bool
+
+	definitions string // the hash of the revision's
 }
 
 // Start opens the spine and brings the tables up to date. Everything that is wrong
@@ -119,7 +129,10 @@ func (b *Builder) Start(ctx context.Context, r Request) (*Run, error) {
 		return nil, err
 	}
 	run := &Run{b: b, r: r, spine: spine, want: want}
-	if err := run.start(ctx); err != nil {
+	if run.definitions, err = Definitions(r.Revision); err == nil {
+		err = run.start(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, spine.Close())
 	}
 	return run, nil
@@ -144,19 +157,49 @@ func (run *Run) start(ctx context.Context) error {
 	return run.refresh(ctx)
 }
 
-// refresh brings the table of each view that is read up to date, each once.
+// refresh brings the table of each view that is read up to date, each once, and writes
+// down in which state it is.
 func (run *Run) refresh(ctx context.Context) error {
 	views := run.views()
 	for i, v := range views {
 		run.progress("refresh", int64(i), int64(len(views)))
+		if run.r.again != nil {
+			if err := run.find(ctx, v); err != nil {
+				return err
+			}
+			continue
+		}
 		st, err := run.b.Store.Refresh(ctx, v)
 		if err != nil {
 			return fmt.Errorf("bring %s up to date: %w", v, err)
 		}
-		run.tables = append(run.tables, Table{View: v.View.Name, Generation: v.Number, Snapshot: st.Snapshot})
+		t, err := tableOf(v, st, run.r.KnownAt != nil)
+		if err != nil {
+			return err
+		}
+		run.tables = append(run.tables, t)
+		run.states = append(run.states, State{Snapshot: cmp.Or(st.Snapshot, offline.NoRows), LogSnapshot: st.LogSnapshot})
 	}
 	run.progress("refresh", int64(len(views)), int64(len(views)))
 	return nil
+}
+
+// tableOf says what a table held. Where an append from a file took place decides something only
+// for rows without a created column, and only if they are hidden by known_at or compared with
+// rows of a topic: else it is the same dataset whenever the files were ingested.
+func tableOf(v registry.ViewGeneration, st offline.TableState, knownAt bool) (Table, error) {
+	print, err := plan.Fingerprint(v.Project, v.View)
+	if err != nil {
+		return Table{}, fmt.Errorf("fingerprint of %s: %w", v, err)
+	}
+	src, content := v.Source(), st.Content
+	if src.Created == "" && (knownAt || src.Kafka != nil) {
+		content = st.ContentTimed
+	}
+	if content == "" && st.Snapshot != "" {
+		content = "snapshot:" + st.Snapshot
+	}
+	return Table{View: v.View.Name, Generation: v.Number, Fingerprint: print, Content: content}, nil
 }
 
 // views are the generations that the roles read, each once, sorted.
@@ -245,23 +288,19 @@ func (run *Run) joined(ctx context.Context) iter.Seq2[*offline.Joined, error] {
 		for i, k := range role.Keys {
 			keys[i] = sel.Keys[k].Name
 		}
-		req.Roles = append(req.Roles, offline.Role{View: role.View, Keys: keys, Features: role.Features, TTL: role.View.View.TTL})
+		req.Roles = append(req.Roles, offline.Role{View: role.View, Keys: keys, Features: role.Features, TTL: role.View.View.TTL, Snapshot: run.state(role.View).Snapshot})
 	}
 	return run.b.Store.Join(ctx, req)
 }
 
-// unmoved checks that the tables which the join reads are those that were written down.
-func (run *Run) unmoved(ctx context.Context) error {
-	for i, v := range run.views() {
-		st, err := run.b.Store.Table(ctx, v)
-		if err != nil {
-			return fmt.Errorf("look at the table of %s: %w", v, err)
-		}
-		if st.Snapshot != run.tables[i].Snapshot {
-			return fmt.Errorf("%s: %w", v, ErrMoved)
+// state is the state of a view's table that is read.
+func (run *Run) state(v registry.ViewGeneration) State {
+	for i, t := range run.tables {
+		if t.View == v.View.Name && t.Generation == v.Number {
+			return run.states[i]
 		}
 	}
-	return nil
+	return State{}
 }
 
 // Manifest is the manifest of what Records has yielded, once that is all; it is not kept.
@@ -276,7 +315,7 @@ func (run *Run) Manifest() (Manifest, error) {
 	sel, columns := run.r.Selection, run.schema.Fields()
 	outputs := len(sel.Outputs)
 	in := Inputs{
-		Format: FormatVersion, Revision: run.r.Revision, Timestamp: run.r.Timestamp, Tables: run.tables,
+		Format: FormatVersion, Definitions: run.definitions, Timestamp: run.r.Timestamp, Tables: run.tables,
 		Spine: SpineHash{Hash: run.hash.sum(len(columns) - outputs), Rows: int64(run.hash.rows)}, //nolint:gosec // a count
 	}
 	if run.r.KnownAt != nil {
@@ -292,9 +331,10 @@ func (run *Run) Manifest() (Manifest, error) {
 	m := Manifest{
 		ID: id, Name: run.r.Name, Created: now().UTC().Truncate(time.Microsecond), Inputs: in,
 		Rows: in.Spine.Rows, ContentHash: run.hash.sum(len(columns)),
+		Revision: run.r.Revision.ID, Request: &run.r.Asked, States: run.states,
 	}
-	for _, f := range columns {
-		m.Columns = append(m.Columns, Column{Name: f.Name, Type: typeName(f.Type)})
+	for i, f := range columns {
+		m.Columns = append(m.Columns, Column{Name: f.Name, Type: typeName(f.Type), Hash: run.hash.columnSum(i)})
 	}
 	return m, nil
 }
@@ -311,14 +351,50 @@ func (run *Run) feature(o selection.Output) Feature {
 		}
 	}
 	f.Ref = ref.String()
+	if o.From.Step >= 0 {
+		run.reads(o.From, &f.Reads)
+	}
 	return f
 }
 
-// Finish keeps the manifest, after the last of Records.
+// reads lists the features of views that a column is computed from, each once, in the order of the expressions.
+func (run *Run) reads(c selection.Column, list *[]Read) {
+	sel := run.r.Selection
+	switch {
+	case c.Role >= 0:
+		role := sel.Roles[c.Role]
+		name := role.View.View.Features[role.Features[c.Feature]].Name
+		r := Read{Ref: registry.Ref{View: role.View.View.Name, Generation: role.View.Number, Feature: name}.String(), Keys: []string{}}
+		for _, k := range role.Keys {
+			r.Keys = append(r.Keys, sel.Keys[k].Name)
+		}
+		if !slices.ContainsFunc(*list, func(have Read) bool { return have.Ref == r.Ref && slices.Equal(have.Keys, r.Keys) }) {
+			*list = append(*list, r)
+		}
+	case c.Step >= 0:
+		for _, in := range sel.Steps[c.Step].Inputs {
+			run.reads(in, list)
+		}
+	}
+}
+
+// Finish keeps the manifest and the spine, after the last of Records, and pins what was read where that is
+// asked for.
 func (run *Run) Finish(ctx context.Context) (Manifest, error) {
 	m, err := run.Manifest()
 	if err != nil || run.b.Manifests == nil {
 		return m, err
+	}
+	if m.Kept, err = run.b.Manifests.keepSpine(ctx, run.r.Spine); err != nil {
+		return m, err
+	}
+	// A name asks for the dataset to last, where the store can; --pin insists. What is pinned stays so.
+	_, archive := run.b.Store.(offline.Archive)
+	old, err := run.b.Manifests.Get(ctx, m.ID)
+	if run.r.Pin || archive && run.r.Name != "" || err == nil && len(old.Pins) > 0 {
+		if err := run.b.pin(ctx, &m, run.views()); err != nil {
+			return m, err
+		}
 	}
 	return run.b.Manifests.Put(ctx, m)
 }

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,10 @@ func project() *registry.Project {
 				{Field: field("twice", feature.TypeInt64), Expr: "planned * 2"}}},
 		},
 	}
+}
+
+func revision(p *registry.Project) *registry.Revision {
+	return &registry.Revision{ID: "sha256:r", Project: p, Generations: []registry.Generation{{View: "latest", Number: 1}, {View: "route", Number: 1}}}
 }
 
 func resolve(t *testing.T, full bool, refs ...string) *selection.Selection {
@@ -213,7 +218,7 @@ func TestBuild(t *testing.T) {
 			t.Run(fmt.Sprintf("%s known at %v", ext, knownAt != nil), func(t *testing.T) {
 				b := &Builder{Store: w.store}
 				out := filepath.Join(t.TempDir(), "out.ndjson")
-				m, err := b.Build(t.Context(), Request{Selection: sel, Revision: "sha256:r", Spine: w.spine(t, ext), KnownAt: knownAt}, out)
+				m, err := b.Build(t.Context(), Request{Selection: sel, Revision: revision(project()), Spine: w.spine(t, ext), KnownAt: knownAt}, out)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -254,7 +259,7 @@ func TestManyRuns(t *testing.T) {
 	var first Manifest
 	for i, ext := range []string{".parquet", ".ndjson", ".arrow"} {
 		out := filepath.Join(dir, "out"+ext)
-		m, err := b.Build(t.Context(), Request{Selection: sel, Spine: spine}, out)
+		m, err := b.Build(t.Context(), Request{Selection: sel, Revision: revision(project()), Spine: spine}, out)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -296,24 +301,24 @@ func TestManifest(t *testing.T) {
 	defer func() { _ = bucket.Close() }()
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6000, time.UTC)
 	b := &Builder{Store: w.store, Manifests: NewManifests(bucket), Now: func() time.Time { return now }}
-	req := Request{Selection: resolve(t, false, refs...), Revision: "sha256:r", Spine: spine, Name: "one"}
+	req := Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: spine, Name: "one"}
 	build := func(r Request) Manifest {
 		t.Helper()
 		return must(b.Build(t.Context(), r, filepath.Join(t.TempDir(), "o.parquet")))
 	}
 	one := build(req)
 	if one.Name != "one" || !one.Created.Equal(now) || one.Inputs.Timestamp != "event_timestamp" || len(one.Inputs.Tables) != 2 ||
-		one.Inputs.Tables[0] != (Table{View: "latest", Generation: 1, Snapshot: "s1"}) {
+		one.Inputs.Tables[0].View != "latest" || one.Inputs.Tables[0].Generation != 1 || one.Inputs.Tables[0].Content != "snapshot:s1" || one.States[0].Snapshot != "s1" {
 		t.Errorf("got %+v", one)
 	}
 	wantFeatures := []Feature{
-		{Name: "over", Ref: "trend:over"}, {Name: "score", Ref: "route@1:score", Keys: []string{"origin", "carrier"}},
+		{Name: "over", Ref: "trend:over", Reads: []Read{{Ref: "latest@1:delay", Keys: []string{"origin"}}}}, {Name: "score", Ref: "route@1:score", Keys: []string{"origin", "carrier"}},
 		{Name: "delay", Ref: "latest@1:delay", Keys: []string{"origin"}}, {Name: "where", Ref: "latest@1:where", Keys: []string{"origin"}},
 	}
 	if fmt.Sprint(one.Inputs.Features) != fmt.Sprint(wantFeatures) {
 		t.Errorf("got %v", one.Inputs.Features)
 	}
-	if got := must(b.Manifests.Get(t.Context(), one.ID[:len("sha256:")+8])); fmt.Sprint(got) != fmt.Sprint(one) {
+	if got := must(b.Manifests.Get(t.Context(), one.ID[:len("sha256:")+8])); !reflect.DeepEqual(got, one) {
 		t.Errorf("kept %+v, built %+v", got, one)
 	}
 
@@ -329,7 +334,11 @@ func TestManifest(t *testing.T) {
 	others := map[string]Request{}
 	for name, change := range map[string]func(*Request){
 		"known_at": func(r *Request) { r.KnownAt = &known },
-		"revision": func(r *Request) { r.Revision = "sha256:s" },
+		"revision": func(r *Request) {
+			p := project()
+			p.Views[1].TTL = feature.Minute
+			r.Revision = revision(p)
+		},
 		"features": func(r *Request) { r.Selection = resolve(t, false, refs[:3]...) },
 		"names":    func(r *Request) { r.Selection = resolve(t, true, refs...) },
 		"spine":    func(r *Request) { r.Spine = (&world{rows: w.rows[1:]}).spine(t, ".parquet") },
@@ -404,7 +413,7 @@ func TestManifestFixture(t *testing.T) {
 	if _, err := Unmarshal(bytes.Replace(raw, []byte(`["origin"]`), []byte(`["Origin"]`), 1)); !errors.Is(err, ErrDamaged) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := Unmarshal(bytes.Replace(raw, []byte(`{"format":1`), []byte(`{"format":2`), 1)); err == nil || !strings.Contains(err.Error(), "format 2") {
+	if _, err := Unmarshal(bytes.Replace(raw, []byte(`{"format":1`), []byte(`{"format":3`), 1)); err == nil || !strings.Contains(err.Error(), "format 3") {
 		t.Errorf("got %v", err)
 	}
 	if !json.Valid(raw) {
@@ -427,14 +436,14 @@ func TestRefused(t *testing.T) {
 		req  Request
 		want []string
 	}{
-		{"missing columns", Request{Selection: resolve(t, false, refs...), Spine: write("origin,label\nA,1\n")},
+		{"missing columns", Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: write("origin,label\nA,1\n")},
 			[]string{"the spine lacks event_timestamp (instant, timestamp), ", "carrier (entity key, int64)", "planned (request field, int64)", "; it has origin, label"}},
-		{"another instant", Request{Selection: resolve(t, false, refs...), Spine: spine, Timestamp: "when"}, []string{"the spine lacks when (instant, timestamp)"}},
-		{"a clash", Request{Selection: resolve(t, false, refs...), Spine: write("origin,carrier,planned,event_timestamp,delay\n")},
+		{"another instant", Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: spine, Timestamp: "when"}, []string{"the spine lacks when (instant, timestamp)"}},
+		{"a clash", Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: write("origin,carrier,planned,event_timestamp,delay\n")},
 			[]string{"name clash", `"delay" (of latest)`, "full names"}},
-		{"a value", Request{Selection: resolve(t, false, refs...), Spine: write("origin,carrier,planned,event_timestamp\nA,1,2,2001-01-01\nA,x,2,2001-01-01\n")},
+		{"a value", Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: write("origin,carrier,planned,event_timestamp\nA,1,2,2001-01-01\nA,x,2,2001-01-01\n")},
 			[]string{"row 1", `column "carrier"`, `want int64, got "x"`}},
-		{"two types", Request{Selection: resolve(t, false, refs...), Spine: spine, Timestamp: "carrier"}, []string{`column "carrier" is wanted as timestamp (instant) and as int64 (entity key)`}},
+		{"two types", Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: spine, Timestamp: "carrier"}, []string{`column "carrier" is wanted as timestamp (instant) and as int64 (entity key)`}},
 	} {
 		dir := t.TempDir()
 		_, err := (&Builder{Store: w.store}).Build(t.Context(), tc.req, filepath.Join(dir, "out.parquet"))
@@ -447,14 +456,14 @@ func TestRefused(t *testing.T) {
 			t.Errorf("%s: left %v", tc.name, left)
 		}
 	}
-	if _, err := (&Builder{Store: w.store}).Build(t.Context(), Request{Selection: resolve(t, false, refs...), Spine: spine}, "out.xlsx"); !errors.Is(err, files.ErrFormat) {
+	if _, err := (&Builder{Store: w.store}).Build(t.Context(), Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: spine}, "out.xlsx"); !errors.Is(err, files.ErrFormat) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestNothingIsLeft(t *testing.T) {
 	w := newWorld(t, 100)
-	req := Request{Selection: resolve(t, false, refs...), Spine: w.spine(t, ".parquet")}
+	req := Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: w.spine(t, ".parquet")}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for name, tc := range map[string]struct {
@@ -463,7 +472,7 @@ func TestNothingIsLeft(t *testing.T) {
 		want error
 	}{
 		"canceled": {ctx, func() {}, context.Canceled},
-		"moved":    {t.Context(), func() { w.store.moves = true }, ErrMoved},
+		"moved":    {t.Context(), func() { w.store.moves = true }, offline.ErrSnapshotGone},
 		"short":    {t.Context(), func() { w.store.moves, w.store.short = false, true }, errRows},
 	} {
 		if name == "short" {
@@ -486,7 +495,7 @@ func TestNothingIsLeft(t *testing.T) {
 func TestWithoutRoles(t *testing.T) {
 	w := newWorld(t, 10)
 	sel := resolve(t, true, "pure")
-	run := must((&Builder{Store: &refusing{}}).Start(t.Context(), Request{Selection: sel, Spine: w.spine(t, ".arrow")}))
+	run := must((&Builder{Store: &refusing{}}).Start(t.Context(), Request{Selection: sel, Revision: revision(project()), Spine: w.spine(t, ".arrow")}))
 	defer func() { _ = run.Close() }()
 	if _, err := run.Manifest(); err == nil {
 		t.Error("a manifest before the rows were read")
@@ -509,7 +518,7 @@ func TestWithoutRoles(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := filepath.Join(t.TempDir(), "out.parquet")
-	if m, err := (&Builder{}).Build(t.Context(), Request{Selection: sel, Spine: must(files.At(path))}, out); err != nil || m.Rows != 0 {
+	if m, err := (&Builder{}).Build(t.Context(), Request{Selection: sel, Revision: revision(project()), Spine: must(files.At(path))}, out); err != nil || m.Rows != 0 {
 		t.Errorf("got %+v, %v", m, err)
 	}
 	s := must(files.OpenSpine(t.Context(), must(files.At(out)), nil))

@@ -3,6 +3,7 @@ package dataset
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"math/rand/v2"
 
@@ -58,6 +59,12 @@ func (f *fake) Join(ctx context.Context, r offline.JoinRequest) iter.Seq2[*offli
 		}
 		if spine == nil {
 			return
+		}
+		for _, role := range r.Roles {
+			if f.moves || role.Snapshot != f.snapshot {
+				yield(nil, fmt.Errorf("%w: %s", offline.ErrSnapshotGone, role.Snapshot))
+				return
+			}
 		}
 		if f.short {
 			spine.Rows--

@@ -48,14 +48,18 @@ func (s *Manifests) Put(ctx context.Context, m Manifest) (Manifest, error) {
 		m.Created = old.Created
 		m.Name = cmp.Or(m.Name, old.Name)
 	}
+	return m, s.write(ctx, m)
+}
+
+func (s *Manifests) write(ctx context.Context, m Manifest) error {
 	raw, err := m.Marshal()
 	if err != nil {
-		return m, err
+		return err
 	}
 	if err := s.bucket.WriteAll(ctx, object(m.ID), raw, &blob.WriterOptions{ContentType: "application/json"}); err != nil {
-		return m, fmt.Errorf("keep the manifest of dataset %s: %w", m.ID, err)
+		return fmt.Errorf("keep the manifest of dataset %s: %w", m.ID, err)
 	}
-	return m, nil
+	return nil
 }
 
 func (s *Manifests) read(ctx context.Context, key string) (Manifest, error) {
@@ -79,7 +83,7 @@ func (s *Manifests) read(ctx context.Context, key string) (Manifest, error) {
 // keys are the objects whose names begin so.
 func (s *Manifests) keys(ctx context.Context, prefix string) ([]string, error) {
 	var keys []string
-	for it := s.bucket.List(&blob.ListOptions{Prefix: prefix}); ; {
+	for it := s.bucket.List(&blob.ListOptions{Prefix: prefix, Delimiter: "/"}); ; {
 		o, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
 			return keys, nil
@@ -87,7 +91,7 @@ func (s *Manifests) keys(ctx context.Context, prefix string) ([]string, error) {
 		if err != nil {
 			return nil, fmt.Errorf("list datasets: %w", err)
 		}
-		if strings.HasSuffix(o.Key, ".json") {
+		if !o.IsDir && strings.HasSuffix(o.Key, ".json") {
 			keys = append(keys, o.Key)
 		}
 	}

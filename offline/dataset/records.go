@@ -24,11 +24,7 @@ func (run *Run) Records(ctx context.Context) iter.Seq2[arrow.Record, error] {
 		next, stop := iter.Pull2(run.spine.Records(ctx))
 		defer stop()
 		var rec arrow.Record // of the file's rows, those that were not yielded yet
-		first := true
 		for j, err := range run.joined(ctx) {
-			if err == nil && first {
-				err, first = run.unmoved(ctx), false
-			}
 			if err != nil {
 				yield(nil, err)
 				return

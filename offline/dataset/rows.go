@@ -60,6 +60,9 @@ func (h *rowHash) sum(n int) string {
 	return "sha256:" + hex.EncodeToString(all.Sum(nil))
 }
 
+// columnSum is the hash of a column's values, in hex.
+func (h *rowHash) columnSum(i int) string { return hex.EncodeToString(h.columns[i].sum.Sum(nil)) }
+
 // typeName is the canonical name of a type. Types that a Parquet file does not tell
 // apart have one name.
 func typeName(dt arrow.DataType) string {

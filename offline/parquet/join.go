@@ -116,7 +116,7 @@ func (s *Store) joinRole(ctx context.Context, role offline.Role) (*joinRole, err
 			jr.perRow += 64
 		}
 	}
-	d, err := s.loadDerived(ctx, role.View)
+	d, err := s.loadDerivedAt(ctx, role.View, role.Snapshot)
 	if err != nil || d == nil {
 		return jr, err
 	}

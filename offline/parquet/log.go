@@ -282,6 +282,10 @@ func (a *appender) summary(t *tableState, o offline.Origin, props iceberg.Proper
 				return fmt.Errorf("%w: another process appended in the same microsecond; append %s again", offline.ErrConflict, o.File.Name)
 			}
 		}
+		chain, timed := t.summary[keyChain], t.summary[keyChainTimed]
+		if chain != "" || files == 0 { // a log from before chains were kept stays without
+			props[keyChain], props[keyChainTimed] = offline.ChainFile(chain, timed, a.src, *o.File, a.rows, a.instant)
+		}
 		files++
 		last = max(last, a.instant)
 		props[keyFileName], props[keyFileHash], props[keyFileInstant] = o.File.Name, o.File.Hash, strconv.FormatInt(a.instant, 10)
@@ -305,6 +309,9 @@ func (a *appender) summary(t *tableState, o offline.Origin, props iceberg.Proper
 			return err
 		}
 		props[keyOffsets] = string(b)
+	}
+	if o.File == nil && t.summary[keyChain] != "" {
+		props[keyChain], props[keyChainTimed] = t.summary[keyChain], t.summary[keyChainTimed]
 	}
 	newest := t.summary[keyNewest]
 	if a.rows > 0 && (newest == "" || a.newest > t.number(keyNewest)) {

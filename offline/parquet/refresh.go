@@ -77,6 +77,7 @@ func (t *tableState) tableInfo() offline.TableState {
 		Newest:      t.number(keyNewest),
 		BadRows:     t.number(keyBadRows),
 		Invalid:     t.number(keyInvalid),
+		Content:     t.summary[keyContent], ContentTimed: t.summary[keyTimed],
 	}
 }
 
@@ -168,6 +169,10 @@ func (s *Store) extend(ctx context.Context, v registry.ViewGeneration, d *derive
 	if err != nil {
 		return nil, errors.Join(err, out.abort())
 	}
+	content, timed, err := log.content()
+	if err != nil {
+		return nil, errors.Join(err, out.abort())
+	}
 	t, err := s.commit(ctx, s.viewIdent(v), func(t *tableState, tx *table.Transaction, props iceberg.Properties) error {
 		if t.summary != nil && t.number(keyLogSequence) != done || t.summary == nil && done != -1 {
 			return errStale
@@ -176,6 +181,11 @@ func (s *Store) extend(ctx context.Context, v registry.ViewGeneration, d *derive
 		props[keyLogSnapshot] = log.snapshot()
 		props[keyLogSequence] = strconv.FormatInt(log.head.SequenceNumber, 10)
 		props[keyLogTable] = log.Metadata().TableUUID().String()
+		delete(props, keyContent)
+		delete(props, keyTimed)
+		if content != "" {
+			props[keyContent], props[keyTimed] = content, timed
+		}
 		props[keyBadRows] = strconv.FormatInt(t.number(keyBadRows)+sum.badRows, 10)
 		props[keyInvalid] = strconv.FormatInt(t.number(keyInvalid)+sum.invalid, 10)
 		if newest := t.summary[keyNewest]; sum.rows > 0 && (newest == "" || sum.newest > t.number(keyNewest)) {
@@ -191,7 +201,7 @@ func (s *Store) extend(ctx context.Context, v registry.ViewGeneration, d *derive
 
 // carry copies the cumulative keys of a derived table.
 func carry(t *tableState, props iceberg.Properties) {
-	for _, k := range []string{keyLogSnapshot, keyLogSequence, keyLogTable, keyBadRows, keyInvalid, keyNewest} {
+	for _, k := range []string{keyLogSnapshot, keyLogSequence, keyLogTable, keyBadRows, keyInvalid, keyNewest, keyContent, keyTimed} {
 		if v, ok := t.summary[k]; ok {
 			props[k] = v
 		}

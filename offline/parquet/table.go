@@ -37,15 +37,19 @@ const (
 	keyOffsets     = "forebay.offsets"      // {"partition":[from,to)} of this append
 	keyNextOffsets = "forebay.next-offsets" // {"partition":next}; cumulative
 	keyIngested    = "forebay.ingested."    // a table property for each content hash: its instant
+	keyChain       = "forebay.chain"        // what was appended from files (offline.ChainFile); cumulative
+	keyChainTimed  = "forebay.chain-timed"  // the same with instants; cumulative
 
 	// Of a derived table.
-	keyBuckets     = "forebay.buckets"      // a table property
-	keyLogSnapshot = "forebay.log-snapshot" // the log's snapshot it is up to date with; cumulative
-	keyLogSequence = "forebay.log-sequence" // its sequence number; cumulative
-	keyLogTable    = "forebay.log-uuid"     // the log table's UUID; cumulative
-	keyBadRows     = "forebay.bad-rows"     // cumulative
-	keyInvalid     = "forebay.invalid"      // cumulative
-	keyCompaction  = "forebay.compaction"   // "true": the snapshot only merged files
+	keyBuckets     = "forebay.buckets"       // a table property
+	keyLogSnapshot = "forebay.log-snapshot"  // the log's snapshot it is up to date with; cumulative
+	keyLogSequence = "forebay.log-sequence"  // its sequence number; cumulative
+	keyLogTable    = "forebay.log-uuid"      // the log table's UUID; cumulative
+	keyBadRows     = "forebay.bad-rows"      // cumulative
+	keyInvalid     = "forebay.invalid"       // cumulative
+	keyContent     = "forebay.content"       // what the log held (offline.LogContent); cumulative
+	keyTimed       = "forebay.content-timed" // the same with instants; cumulative
+	keyCompaction  = "forebay.compaction"    // "true": the snapshot only merged files
 )
 
 // formatVersion is the version of both tables' layout.
