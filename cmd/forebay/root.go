@@ -101,7 +101,7 @@ Start with:  forebay demo        the whole path on real flights, nothing to inst
 	add("define", c.initCommand(), c.validateCommand(), c.planCommand(), c.applyCommand(), c.registryCommand())
 	add("move", c.ingestCommand(), c.materializeCommand(), c.streamCommand(), c.pushCommand())
 	add("use", c.serveCommand(), c.getCommand(), c.datasetCommand(), c.statusCommand())
-	add("try", c.demoCommand(), c.devCommand())
+	add("try", c.demoCommand(), c.devCommand(), c.benchCommand())
 	root.AddCommand(c.versionCommand())
 	return root
 }

@@ -97,6 +97,30 @@ func (r Redis) Keys(ctx context.Context, pattern string, n int) (keys []string, 
 	}
 }
 
+// Remove removes the keys that a pattern matches.
+func (r Redis) Remove(ctx context.Context, pattern string) (err error) {
+	c, err := r.dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	cursor := "0"
+	for {
+		var texts []string
+		if _, err := c.ask(Command("SCAN", cursor, "MATCH", pattern, "COUNT", "1000"), 1, &texts); err != nil || len(texts) == 0 {
+			return errors.Join(fmt.Errorf("bench: redis %s: look for %s", r.Addr, pattern), err)
+		}
+		if len(texts) > 1 {
+			if _, err := c.ask(Command(append([]string{"UNLINK"}, texts[1:]...)...), 1, nil); err != nil {
+				return fmt.Errorf("bench: redis %s: remove %s: %w", r.Addr, pattern, err)
+			}
+		}
+		if cursor = texts[0]; cursor == "0" {
+			return nil
+		}
+	}
+}
+
 // Do implements Client.
 func (c *redisClient) Do(n int64) (int, error) {
 	return c.ask(c.commands[n%int64(len(c.commands))], c.replies, nil)

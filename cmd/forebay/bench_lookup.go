@@ -1,0 +1,413 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/forebay/forebay/internal/app"
+	"github.com/forebay/forebay/internal/bench"
+	"github.com/forebay/forebay/internal/config"
+	"github.com/forebay/forebay/registry/selection"
+)
+
+// benchLookup is a run of `forebay bench lookup`.
+type benchLookup struct {
+	c           *cli
+	store       benchStore
+	asked       requested
+	spine       string
+	shapes      []string
+	formats     []string
+	entities    int
+	connections int
+	duration    time.Duration
+	rate        float64
+	load        float64
+}
+
+// lookupFormats are the types that an answer can be asked for in, by the names of --format.
+var lookupFormats = map[string]string{
+	"json":    "application/json",
+	"arrow":   "application/vnd.apache.arrow.stream",
+	"msgpack": "application/msgpack",
+}
+
+// lookupFigures is one line of the result.
+type lookupFigures struct {
+	Entities int    `json:"entities"`
+	Features int    `json:"features"`
+	Format   string `json:"format"`
+	// Closed is how much was answered when each connection asked again at once.
+	Closed bench.Figures `json:"closed"`
+	// CPU is the server's processor time for one request under the closed load, in milliseconds; 0 where it is not known.
+	CPU float64 `json:"server_cpu_ms"`
+	// Open is what clients waited at a fixed rate.
+	Open bench.Figures `json:"open"`
+	// Raw is the same records read from Redis by this program, without anything on top; nil where there is no Redis.
+	Raw *bench.Figures `json:"raw,omitempty"`
+	// RedisBenchmark is the same by redis-benchmark, commands in a second; 0 where it is not installed.
+	RedisBenchmark float64 `json:"redis_benchmark,omitempty"`
+	// Ratio is Closed to RedisBenchmark, or to Raw where there is none; 0 without both.
+	Ratio float64 `json:"ratio"`
+}
+
+type lookupDocument struct {
+	Machine     benchMachine    `json:"machine"`
+	Store       string          `json:"store"`
+	Connections int             `json:"connections"`
+	Figures     []lookupFigures `json:"figures"`
+}
+
+func (c *cli) benchLookupCommand() *cobra.Command {
+	b := &benchLookup{c: c}
+	cmd := &cobra.Command{
+		Use:   "lookup",
+		Short: "Lookups over HTTP",
+		Long: `Starts a server as a process of its own and asks it for features over as many connections as told:
+first each connection asks again as soon as it is answered, which shows how much can be
+answered; then requests fall due at a fixed rate and each is timed from when it was due, which
+shows what clients wait. Then the same records are read from Redis itself, a GET or MGET at
+a time over as many connections.
+
+With --service or --features it uses this repository, with the entities of --spine.`,
+		Example: "  forebay bench lookup --shapes 1x50,100x50 --format json,arrow\n  forebay bench lookup --service delay_model --spine spine.parquet --shapes 1,100",
+		Args:    args(0, 0),
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := b.check(cmd); err != nil {
+			return err
+		}
+		return b.run(cmd.Context())
+	}
+	b.store.flags(cmd)
+	b.asked.flags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&b.spine, "spine", "", "file of the entities to ask for, with --service or --features")
+	f.StringSliceVar(&b.shapes, "shapes", nil, "entities x features of a request, such as 1x50,100x50; of this repository only the entities: 1,100")
+	f.StringSliceVar(&b.formats, "format", []string{"json"}, "of the answers: json, arrow, msgpack")
+	f.IntVar(&b.entities, "entities", 10000, "entities there are")
+	f.IntVar(&b.connections, "connections", 16, "connections")
+	f.DurationVar(&b.duration, "duration", 5*time.Second, "of each measurement")
+	f.Float64Var(&b.rate, "rate", 0, "requests that fall due in a second (default: --load of what was answered at most)")
+	f.Float64Var(&b.load, "load", 0.5, "the fixed rate as a part of what was answered at most")
+	return cmd
+}
+
+func (b *benchLookup) own() bool { return b.asked.service != "" || len(b.asked.features) > 0 }
+
+func (b *benchLookup) check(cmd *cobra.Command) error {
+	for _, f := range b.formats {
+		if lookupFormats[f] == "" {
+			return usage(cmd, "--format %s: want json, arrow or msgpack", f)
+		}
+	}
+	if b.entities < 1 || b.connections < 1 || b.duration <= 0 || b.rate < 0 || b.load <= 0 || b.load > 1 {
+		return usage(cmd, "--entities, --connections and --duration must be positive, --rate not negative, --load above 0 and at most 1")
+	}
+	if b.own() {
+		if err := b.asked.check(cmd); err != nil {
+			return err
+		}
+		if b.spine == "" || b.store != (benchStore{}) {
+			return usage(cmd, "with --service or --features give --spine, and neither --redis nor --embedded: the environment says where the values are")
+		}
+		if len(b.shapes) == 0 {
+			b.shapes = []string{"1", "100"}
+		}
+	} else if len(b.shapes) == 0 {
+		b.shapes = []string{"1x50", "1x250", "100x50", "100x250"}
+	}
+	for _, shape := range b.shapes {
+		if _, _, err := b.parseShape(shape); err != nil {
+			return usage(cmd, "%v", err)
+		}
+	}
+	return nil
+}
+
+// parseShape reads a shape: 100x50, or 100 for this repository's features.
+func (b *benchLookup) parseShape(shape string) (entities, features int, err error) {
+	left, right, both := strings.Cut(shape, "x")
+	entities, err = strconv.Atoi(left)
+	if err == nil && both {
+		features, err = strconv.Atoi(right)
+	}
+	if err != nil || both == b.own() || entities < 1 || both && features < 1 {
+		return 0, 0, fmt.Errorf("--shapes %s: want entities x features, such as 100x50; for this repository's features entities alone", shape)
+	}
+	return entities, features, nil
+}
+
+// lookupTarget is a server under load and how to ask it.
+type lookupTarget struct {
+	server  *benchServer
+	redis   *bench.Redis                        // nil where there is none to compare with
+	body    func(entities, features int) []byte // of a request of random entities
+	key     func(features int) (pattern string) // of the records of the views read, as SCAN takes it
+	project string
+	width   int // features of a request, where the repository decides
+	done    func() error
+}
+
+func (b *benchLookup) run(ctx context.Context) (err error) {
+	var t *lookupTarget
+	if b.own() {
+		t, err = b.ownTarget(ctx)
+	} else {
+		t, err = b.syntheticTarget(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.server.stop(), t.done()) }()
+	doc := lookupDocument{Machine: thisMachine(), Store: "embedded", Connections: b.connections}
+	if t.redis != nil {
+		doc.Store = "redis"
+	}
+	for _, shape := range b.shapes {
+		entities, features, _ := b.parseShape(shape) // check has
+		var raw *bench.Figures
+		var own float64
+		if t.redis != nil {
+			if raw, own, err = b.raw(ctx, t, entities, features); err != nil {
+				return err
+			}
+		}
+		for _, format := range b.formats {
+			f, err := b.measure(ctx, t, entities, features, format)
+			if err != nil {
+				return err
+			}
+			f.Raw, f.RedisBenchmark = raw, own
+			switch {
+			case own > 0:
+				f.Ratio = f.Closed.PerSecond / own
+			case raw != nil && raw.PerSecond > 0:
+				f.Ratio = f.Closed.PerSecond / raw.PerSecond
+			}
+			doc.Figures = append(doc.Figures, f)
+		}
+	}
+	return b.print(doc)
+}
+
+func (b *benchLookup) syntheticTarget(ctx context.Context) (*lookupTarget, error) {
+	var widths []int
+	for _, shape := range b.shapes {
+		if _, w, _ := b.parseShape(shape); !slices.Contains(widths, w) {
+			widths = append(widths, w)
+		}
+	}
+	r, err := b.c.synthesize(ctx, b.store, bench.Synthetic{Widths: widths, Entities: b.entities})
+	if err != nil {
+		return nil, err
+	}
+	if _, err = r.fill(ctx, b.c, widths); err != nil {
+		return nil, errors.Join(err, r.stop())
+	}
+	t := &lookupTarget{redis: r.redis, project: r.project, done: r.stop}
+	t.body = func(entities, features int) []byte {
+		body := fmt.Appendf(nil, `{"service":%q,"entities":[`, bench.Service(features))
+		for i := range entities {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = bench.Entity(body, rand.IntN(b.entities)) //nolint:gosec // load
+		}
+		return append(body, ']', '}')
+	}
+	t.key = func(features int) string { return app.RedisRecords(r.project, bench.View(features), 1) }
+	if t.server, err = b.c.startServer(ctx, "-C", r.dir); err != nil {
+		return nil, errors.Join(err, r.stop())
+	}
+	return t, nil
+}
+
+func (b *benchLookup) ownTarget(ctx context.Context) (t *lookupTarget, err error) {
+	t = &lookupTarget{done: func() error { return nil }}
+	a, err := app.Open(ctx, app.Options{Dir: b.c.dir, Environment: b.c.environment, Command: "bench", Log: b.c.logger(slog.LevelWarn)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, a.Close()) }()
+	found, width, err := a.Entities(ctx, selection.Request{Service: b.asked.service, Features: b.asked.features, FullNames: b.asked.fullNames}, b.spine, b.entities)
+	if err != nil {
+		return nil, err
+	}
+	t.width = width
+	t.body = func(entities, _ int) []byte {
+		body := []byte(`{"features":[`)
+		if b.asked.service != "" {
+			body = fmt.Appendf(body[:0], `{"service":%q,"entities":[`, b.asked.service)
+		} else {
+			for i, f := range b.asked.features {
+				if i > 0 {
+					body = append(body, ',')
+				}
+				body = strconv.AppendQuote(body, f)
+			}
+			body = append(body, `],"entities":[`...)
+		}
+		for i := range entities {
+			if i > 0 {
+				body = append(body, ',')
+			}
+			body = append(body, found[rand.IntN(len(found))]...) //nolint:gosec // load
+		}
+		return append(body, ']', '}')
+	}
+	project := a.Project()
+	t.key = func(int) string { return app.RedisRecords(project, "", 0) }
+	if o := a.OnlineSettings(); o.Store == config.Redis && o.Mode == config.Single {
+		secure, err := o.TLS.Config()
+		if err != nil {
+			return nil, err
+		}
+		t.redis = &bench.Redis{Addr: o.Addrs[0], Username: o.Username, Password: string(o.Password), DB: o.DB, TLS: secure}
+	}
+	args := []string{"-C", b.c.dir}
+	if b.c.environment != "" {
+		args = append(args, "-e", b.c.environment)
+	}
+	t.server, err = b.c.startServer(ctx, args...)
+	return t, err
+}
+
+// requestsMade is how many different requests a run takes in turn.
+const requestsMade = 500
+
+func (b *benchLookup) measure(ctx context.Context, t *lookupTarget, entities, features int, format string) (f lookupFigures, err error) {
+	f = lookupFigures{Entities: entities, Features: max(features, t.width), Format: format}
+	p := b.c.startProgress(fmt.Sprintf("%dx%d %s", f.Entities, f.Features, format), "s")
+	defer p.stop()
+	requests := make([]bench.Request, requestsMade)
+	for i := range requests {
+		requests[i] = bench.NewRequest(t.server.addr, "/v1/features", t.body(entities, features), "Accept: "+lookupFormats[format])
+	}
+	clients, closeAll, err := connect(b.connections, func() (bench.Client, error) { return bench.DialHTTP(ctx, t.server.addr, requests) })
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
+	// A warm server is what runs for days.
+	if _, err := bench.Run(ctx, bench.Load{Clients: clients, Duration: max(b.duration/5, 50*time.Millisecond)}); err != nil {
+		return f, err
+	}
+	before := t.server.cpu()
+	if f.Closed, err = bench.Run(ctx, bench.Load{Clients: clients, Duration: b.duration}); err != nil {
+		return f, err
+	}
+	if f.Closed.Requests == f.Closed.Errors {
+		return f, fmt.Errorf("bench: no request was answered: %s", f.Closed.FirstError)
+	}
+	f.CPU = float64((t.server.cpu() - before).Microseconds()) / 1000 / float64(f.Closed.Requests)
+	rate := b.rate
+	if rate == 0 {
+		rate = f.Closed.PerSecond * b.load
+	}
+	f.Open, err = bench.Run(ctx, bench.Load{Clients: clients, Rate: rate, Duration: b.duration})
+	return f, err
+}
+
+// raw reads the same records from Redis, as many in one command as there are entities in a request.
+func (b *benchLookup) raw(ctx context.Context, t *lookupTarget, entities, features int) (_ *bench.Figures, own float64, err error) {
+	keys, err := t.redis.Keys(ctx, t.key(features), b.entities)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(keys) == 0 {
+		return nil, 0, fmt.Errorf("bench: redis %s has no records of these views", t.redis.Addr)
+	}
+	var words []string
+	commands := make([][]byte, requestsMade)
+	for i := range commands {
+		words = []string{"GET"}
+		if entities > 1 {
+			words[0] = "MGET"
+		}
+		for range entities {
+			words = append(words, keys[rand.IntN(len(keys))]) //nolint:gosec // load
+		}
+		commands[i] = bench.Command(words...)
+	}
+	clients, closeAll, err := connect(b.connections, func() (bench.Client, error) { return bench.DialRedis(ctx, *t.redis, commands, 1) })
+	if err != nil {
+		return nil, 0, err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
+	f, err := bench.Run(ctx, bench.Load{Clients: clients, Duration: b.duration})
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, w := range words {
+		if strings.ContainsRune(w, 0) { // keys with zero bytes cannot be arguments of a program
+			if words, err = b.stand(ctx, t, words, f.AnswerBytes/float64(entities)); err != nil {
+				return nil, 0, err
+			}
+			break
+		}
+	}
+	// As long as the other measurements: as many commands as this program sent.
+	n := strconv.FormatInt(max(f.Requests, 1000), 10)
+	if len(words) > 0 {
+		own, err = redisBenchmark(ctx, t.redis, append([]string{"-c", strconv.Itoa(b.connections), "-n", n}, words...)...)
+	}
+	return &f, own, err
+}
+
+// stand makes keys that a command line can have, with values of as many bytes.
+// Only in the Redis of a synthetic run: elsewhere nothing is written.
+func (b *benchLookup) stand(ctx context.Context, t *lookupTarget, words []string, size float64) ([]string, error) {
+	if b.own() {
+		return nil, nil
+	}
+	value := strings.Repeat("x", int(size))
+	made := words[:1:1]
+	var set []byte
+	for i := range words[1:] {
+		key := fmt.Sprintf("%s{raw}%d:%d", t.project, int(size), i)
+		made = append(made, key)
+		set = append(set, bench.Command("SET", key, value)...)
+	}
+	c, err := bench.DialRedis(ctx, *t.redis, [][]byte{set}, len(made)-1)
+	if err != nil {
+		return nil, err
+	}
+	_, err = c.Do(0)
+	return made, errors.Join(err, c.Close())
+}
+
+func (b *benchLookup) print(doc lookupDocument) error {
+	if b.c.json {
+		return b.c.document(doc)
+	}
+	t := newTable("SHAPE", "FORMAT", ">REQUESTS/S", ">P50 MS", ">P99 MS", ">CPU MS", ">AT A RATE OF", ">P50 MS", ">P99 MS", ">P99.9 MS", ">REDIS/S", ">OF IT", ">ERRORS")
+	ms := func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
+	for _, f := range doc.Figures {
+		redis, ratio := "", ""
+		if f.Raw != nil {
+			redis, ratio = count(int64(f.Raw.PerSecond)), fmt.Sprintf("%.0f %%", 100*f.Ratio)
+			if f.RedisBenchmark > 0 {
+				redis = count(int64(f.RedisBenchmark))
+			}
+		}
+		t.add(fmt.Sprintf("%dx%d", f.Entities, f.Features), f.Format, int64(f.Closed.PerSecond), ms(f.Closed.Latency.P50), ms(f.Closed.Latency.P99), ms(f.CPU),
+			int64(f.Open.Rate), ms(f.Open.Latency.P50), ms(f.Open.Latency.P99), ms(f.Open.Latency.P999), redis, ratio, f.Closed.Errors+f.Open.Errors)
+	}
+	b.c.print(t)
+	for _, f := range doc.Figures {
+		if first := f.Closed.FirstError + f.Open.FirstError; first != "" {
+			b.c.note("%dx%d: %s", f.Entities, f.Features, first)
+		}
+	}
+	return nil
+}
