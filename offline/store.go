@@ -79,8 +79,10 @@ type TableState struct {
 	LogSnapshot string // of the log it is up to date with
 	Newest      int64  // greatest event time, microseconds; 0 with no rows
 	// Content and ContentTimed say what the rows were made of (see LogContent): they are equal where
-	// the same was appended, in whatever place and table. "" where the store cannot tell.
+	// the same was appended, in whatever place and table; ContentTimed only if at the same instants.
+	// "" where the store cannot tell.
 	Content, ContentTimed string
+	Appended              int64 // instant of the last append from a file that is in; 0 for none
 	BadRows               int64 // rows with a null join key, all told, left out
 	Invalid               int64 // values that could not be computed, all told
 }

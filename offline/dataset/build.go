@@ -173,7 +173,7 @@ func (run *Run) refresh(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("bring %s up to date: %w", v, err)
 		}
-		t, err := tableOf(v, st, run.r.KnownAt != nil)
+		t, err := tableOf(v, st, run.r.KnownAt)
 		if err != nil {
 			return err
 		}
@@ -184,16 +184,15 @@ func (run *Run) refresh(ctx context.Context) error {
 	return nil
 }
 
-// tableOf says what a table held. Where an append from a file took place decides something only
-// for rows without a created column, and only if they are hidden by known_at or compared with
-// rows of a topic: else it is the same dataset whenever the files were ingested.
-func tableOf(v registry.ViewGeneration, st offline.TableState, knownAt bool) (Table, error) {
+// tableOf says what a table held. When files were appended decides something only where known_at may hide
+// rows by it: then it is part of the content, else the same files are the same whenever they were ingested.
+func tableOf(v registry.ViewGeneration, st offline.TableState, knownAt *int64) (Table, error) {
 	print, err := plan.Fingerprint(v.Project, v.View)
 	if err != nil {
 		return Table{}, fmt.Errorf("fingerprint of %s: %w", v, err)
 	}
-	src, content := v.Source(), st.Content
-	if src.Created == "" && (knownAt || src.Kafka != nil) {
+	content := st.Content
+	if v.Source().Created == "" && knownAt != nil && st.Appended > *knownAt {
 		content = st.ContentTimed
 	}
 	if content == "" && st.Snapshot != "" {

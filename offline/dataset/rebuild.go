@@ -128,7 +128,7 @@ func (run *Run) find(ctx context.Context, v registry.ViewGeneration) error {
 	want, state := m.Inputs.Tables[i], m.States[i]
 	st, gone := run.stateAt(ctx, v, state.Snapshot)
 	if gone == nil {
-		t, err := tableOf(v, st, run.r.KnownAt != nil)
+		t, err := tableOf(v, st, run.r.KnownAt)
 		if err != nil {
 			return err
 		}
@@ -142,7 +142,7 @@ func (run *Run) find(ctx context.Context, v registry.ViewGeneration) error {
 	if err != nil {
 		return fmt.Errorf("bring %s up to date: %w", v, err)
 	}
-	t, err := tableOf(v, now, run.r.KnownAt != nil)
+	t, err := tableOf(v, now, run.r.KnownAt)
 	if err != nil {
 		return err
 	}

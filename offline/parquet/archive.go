@@ -22,17 +22,22 @@ var (
 	_ offline.LogReader  = (*Store)(nil)
 )
 
-// content is what a log holds, without and with instants; "" if it is from before that was kept.
-func (t *tableState) content() (content, timed string, err error) {
-	if t.summary[keyChain] == "" && t.number(keyFiles) > 0 {
+// content is what a source's log holds, without and with instants; "" if it is from before that was kept.
+// The instants of files decide the order beside rows of a topic, unless a column says when rows became known.
+func (t *tableState) content(src *registry.Source) (content, timed string, err error) {
+	chain, chainTimed := t.summary[keyChain], t.summary[keyChainTimed]
+	if chain == "" && t.number(keyFiles) > 0 {
 		return "", "", nil
 	}
 	next, err := t.nextOffsets()
 	if err != nil {
 		return "", "", err
 	}
+	if len(next) > 0 && src.Created == "" {
+		chain = chainTimed
+	}
 	topic := t.summary[keyTopic]
-	return offline.LogContent(t.summary[keyChain], topic, next), offline.LogContent(t.summary[keyChainTimed], topic, next), nil
+	return offline.LogContent(chain, topic, next), offline.LogContent(chainTimed, topic, next), nil
 }
 
 // loadDerivedAt reads a derived table at a snapshot; nil if there was none.

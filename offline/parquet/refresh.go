@@ -77,7 +77,7 @@ func (t *tableState) tableInfo() offline.TableState {
 		Newest:      t.number(keyNewest),
 		BadRows:     t.number(keyBadRows),
 		Invalid:     t.number(keyInvalid),
-		Content:     t.summary[keyContent], ContentTimed: t.summary[keyTimed],
+		Content:     t.summary[keyContent], ContentTimed: t.summary[keyTimed], Appended: t.number(keyIngestedAt),
 	}
 }
 
@@ -169,7 +169,7 @@ func (s *Store) extend(ctx context.Context, v registry.ViewGeneration, d *derive
 	if err != nil {
 		return nil, errors.Join(err, out.abort())
 	}
-	content, timed, err := log.content()
+	content, timed, err := log.content(v.Source())
 	if err != nil {
 		return nil, errors.Join(err, out.abort())
 	}
@@ -186,6 +186,7 @@ func (s *Store) extend(ctx context.Context, v registry.ViewGeneration, d *derive
 		if content != "" {
 			props[keyContent], props[keyTimed] = content, timed
 		}
+		props[keyIngestedAt] = log.summary[keyIngestedAt]
 		props[keyBadRows] = strconv.FormatInt(t.number(keyBadRows)+sum.badRows, 10)
 		props[keyInvalid] = strconv.FormatInt(t.number(keyInvalid)+sum.invalid, 10)
 		if newest := t.summary[keyNewest]; sum.rows > 0 && (newest == "" || sum.newest > t.number(keyNewest)) {
@@ -201,7 +202,7 @@ func (s *Store) extend(ctx context.Context, v registry.ViewGeneration, d *derive
 
 // carry copies the cumulative keys of a derived table.
 func carry(t *tableState, props iceberg.Properties) {
-	for _, k := range []string{keyLogSnapshot, keyLogSequence, keyLogTable, keyBadRows, keyInvalid, keyNewest, keyContent, keyTimed} {
+	for _, k := range []string{keyLogSnapshot, keyLogSequence, keyLogTable, keyBadRows, keyInvalid, keyNewest, keyContent, keyTimed, keyIngestedAt} {
 		if v, ok := t.summary[k]; ok {
 			props[k] = v
 		}
