@@ -61,6 +61,17 @@ func (a *App) VerifyDataset(ctx context.Context, id, file string, progress func(
 	return described(m)
 }
 
+// ExplainDataset says where the values of a row of a dataset come from; rows count from 0.
+func (a *App) ExplainDataset(ctx context.Context, id string, row int64) (e *dataset.Explanation, err error) {
+	m, b, r, remove, err := a.kept(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	e, err = b.Explain(ctx, m, r, row)
+	return e, againError(err)
+}
+
 // kept is a dataset with all that is needed to build it again. remove removes the spine's temporary file.
 func (a *App) kept(ctx context.Context, id string) (m dataset.Manifest, b *dataset.Builder, r dataset.Request, remove func() error, err error) {
 	remove = func() error { return nil }
@@ -125,6 +136,9 @@ func againError(err error) error {
 		if errors.Is(err, known.is) {
 			return &Error{Code: known.code, Err: err, Hint: known.hint}
 		}
+	}
+	if err == nil {
+		return nil
 	}
 	return spineError(err)
 }

@@ -278,8 +278,14 @@ func (run *Run) joined(ctx context.Context) iter.Seq2[*offline.Joined, error] {
 			}
 		}
 	}
+	return run.b.Store.Join(ctx, run.request(run.spine.Wanted(ctx)))
+}
+
+// request is what is asked of the store, for rows of the spine.
+func (run *Run) request(spine iter.Seq2[*feature.Batch, error]) offline.JoinRequest {
+	sel := run.r.Selection
 	req := offline.JoinRequest{
-		Spine: run.spine.Wanted(ctx), Timestamp: run.r.Timestamp, KnownAt: run.r.KnownAt, Memory: run.r.Memory,
+		Spine: spine, Timestamp: run.r.Timestamp, KnownAt: run.r.KnownAt, Memory: run.r.Memory,
 		Progress: func(done, total int64) { run.progress("join", done, max(total, run.Total(), 0)) },
 	}
 	for _, role := range sel.Roles {
@@ -289,7 +295,7 @@ func (run *Run) joined(ctx context.Context) iter.Seq2[*offline.Joined, error] {
 		}
 		req.Roles = append(req.Roles, offline.Role{View: role.View, Keys: keys, Features: role.Features, TTL: role.View.View.TTL, Snapshot: run.state(role.View).Snapshot})
 	}
-	return run.b.Store.Join(ctx, req)
+	return req
 }
 
 // state is the state of a view's table that is read.

@@ -78,35 +78,43 @@ func (run *Run) record(spine arrow.Record, outputs []arrow.Array, at int64) arro
 
 // outputs computes the output columns of joined rows.
 func (run *Run) outputs(j *offline.Joined) []arrow.Array {
+	steps := run.steps(j)
+	out := make([]arrow.Array, len(run.r.Selection.Outputs))
+	for i, o := range run.r.Selection.Outputs {
+		out[i] = files.Array(run.column(j, steps, o.From, o.Type))
+	}
+	return out
+}
+
+// steps computes the on-demand features of joined rows.
+func (run *Run) steps(j *offline.Joined) []*feature.Column {
 	sel, n := run.r.Selection, j.Spine.Rows
 	steps := make([]*feature.Column, len(sel.Steps))
-	column := func(from selection.Column, t feature.Type) *feature.Column {
-		switch {
-		case from.Role >= 0:
-			return j.Roles[from.Role].Features[from.Feature]
-		case from.Step >= 0:
-			return steps[from.Step]
-		case from.Request >= 0:
-			return j.Spine.Column(sel.Request[from.Request].Name)
-		}
-		absent := feature.NewColumn("", t, n)
-		for range n {
-			absent.AppendNull()
-		}
-		return absent
-	}
 	for i, s := range sel.Steps {
 		in := make([]*feature.Column, len(s.Inputs))
 		for k, input := range s.Program.Inputs() {
-			in[k] = column(s.Inputs[k], input.Type)
+			in[k] = run.column(j, steps, s.Inputs[k], input.Type)
 		}
 		f := s.View.Features[s.Feature]
 		steps[i] = feature.NewColumn(f.Name, s.Program.Type(), n)
 		s.Program.Eval(in, n, steps[i])
 	}
-	out := make([]arrow.Array, len(sel.Outputs))
-	for i, o := range sel.Outputs {
-		out[i] = files.Array(column(o.From, o.Type))
+	return steps
+}
+
+// column is what a column of the selection holds for joined rows.
+func (run *Run) column(j *offline.Joined, steps []*feature.Column, from selection.Column, t feature.Type) *feature.Column {
+	switch {
+	case from.Role >= 0:
+		return j.Roles[from.Role].Features[from.Feature]
+	case from.Step >= 0:
+		return steps[from.Step]
+	case from.Request >= 0:
+		return j.Spine.Column(run.r.Selection.Request[from.Request].Name)
 	}
-	return out
+	absent := feature.NewColumn("", t, j.Spine.Rows)
+	for range j.Spine.Rows {
+		absent.AppendNull()
+	}
+	return absent
 }
