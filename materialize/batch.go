@@ -188,8 +188,9 @@ func (r *batchRun) goLive(ctx context.Context) error {
 		if err := r.Online.SetLive(ctx, v); err != nil {
 			return err
 		}
-		r.result.WentLive = true
-		return nil
+		live, err = r.Online.Live(ctx)
+		r.result.WentLive = live[v.View.Name] == v.Number
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("make the generation live: %w", err)

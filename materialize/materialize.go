@@ -44,7 +44,8 @@ type Online interface {
 	SetResumes(ctx context.Context, v registry.ViewGeneration, positions map[string]string) error
 	// Live is the live generation of each view that has one.
 	Live(ctx context.Context) (map[string]int, error)
-	// SetLive makes a generation the live one.
+	// SetLive makes a generation that is filled the live one, unless somebody has chosen
+	// otherwise: then it does nothing.
 	SetLive(ctx context.Context, v registry.ViewGeneration) error
 }
 

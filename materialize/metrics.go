@@ -26,6 +26,11 @@ var (
 	metricSkipped     = metric("skipped_offsets_total", "Offsets in gaps that were accepted.")
 	metricLag         = metric("lag_records", "Records between what is applied and the end of the partition.", "partition")
 	metricLagSeconds  = metric("lag_seconds", "Age of the last applied record while there are newer ones, else 0.", "partition")
+	metricWatermark   = metric("watermark_seconds", "Greatest event time that was applied, in seconds since the Unix epoch.", "partition")
+	metricServed      = metric("served_seconds", "Time from a record's own timestamp to its row being applied everywhere online.")
+	metricLate        = metric("view_late_events_total", "Events older than every window of the view, which change no value online.", "view", "generation")
+	metricNaNs        = metric("view_nan_values_total", "Inputs of windows that are NaN, which are skipped.", "view", "generation")
+	metricEpoch       = metric("view_epoch_seconds", "Epoch of the states that are written: when they were built anew, in seconds since the Unix epoch.", "view", "generation")
 	metricApplied     = metric("view_applied_rows_total", "Rows written to the online store.", "view", "generation")
 	metricStale       = metric("view_stale_rows_total", "Rows not written: the online store had them, or newer ones.", "view", "generation")
 	metricFiltered    = metric("view_filtered_rows_total", "Rows that the view's filter did not select.", "view", "generation")
@@ -35,7 +40,7 @@ var (
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{metricUp, metricRows, metricDeadLetters, metricLogged, metricRetries, metricRestarts, metricStalls, metricSkipped,
-		metricLag, metricLagSeconds, metricApplied, metricStale, metricFiltered, metricInvalid} {
+		metricLag, metricLagSeconds, metricWatermark, metricServed, metricLate, metricNaNs, metricEpoch, metricApplied, metricStale, metricFiltered, metricInvalid} {
 		ch <- d
 	}
 }
@@ -64,13 +69,22 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 			id := strconv.Itoa(int(part.Partition))
 			send(metricLag, prometheus.GaugeValue, float64(part.Lag), s.Source, id)
 			send(metricLagSeconds, prometheus.GaugeValue, part.LagSeconds, s.Source, id)
+			if part.Watermark != nil {
+				send(metricWatermark, prometheus.GaugeValue, float64(part.Watermark.UnixMicro())/1e6, s.Source, id)
+			}
 		}
+		ch <- prometheus.MustNewConstHistogram(metricServed, s.Served.Count, s.Served.Sum, s.Served.cumulative(), s.Source)
 		for _, v := range s.Views {
 			gen := strconv.Itoa(v.Generation)
 			send(metricApplied, prometheus.CounterValue, float64(v.Applied), s.Source, v.View, gen)
 			send(metricStale, prometheus.CounterValue, float64(v.Stale), s.Source, v.View, gen)
 			send(metricFiltered, prometheus.CounterValue, float64(v.Filtered), s.Source, v.View, gen)
 			send(metricInvalid, prometheus.CounterValue, float64(v.Invalid), s.Source, v.View, gen)
+			send(metricLate, prometheus.CounterValue, float64(v.Late), s.Source, v.View, gen)
+			send(metricNaNs, prometheus.CounterValue, float64(v.NaNs), s.Source, v.View, gen)
+			if v.Epoch > 0 {
+				send(metricEpoch, prometheus.GaugeValue, float64(v.Epoch)/1e6, s.Source, v.View, gen)
+			}
 		}
 	}
 }

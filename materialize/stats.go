@@ -38,6 +38,13 @@ type SourceStats struct {
 	Stalls      int64            `json:"stalls"`       // times that fetching waited for the log
 	Skipped     int64            `json:"skipped"`      // offsets in accepted gaps
 
+	// Watermark is the event time up to which everything that Kafka has is applied: the least of the
+	// partitions that are behind; the greatest of all where none is. A partition without new
+	// events holds nothing back. Nil before the first event.
+	Watermark *time.Time `json:"watermark,omitempty"`
+	// Served is the time from a record's own timestamp to its row being applied everywhere online.
+	Served Delays `json:"served"`
+
 	Partitions []PartitionStats `json:"partitions"` // those of this member, sorted
 	Views      []ViewStats      `json:"views"`
 }
@@ -49,6 +56,8 @@ type PartitionStats struct {
 	End        int64   `json:"end"`  // offset, as of the last fetch
 	Lag        int64   `json:"lag"`  // records
 	LagSeconds float64 `json:"lag_seconds"`
+	// Watermark is the greatest event time that was applied; nil before the first event.
+	Watermark *time.Time `json:"watermark,omitempty"`
 }
 
 // ViewStats counts what became of a source's rows in one view generation.
@@ -60,10 +69,17 @@ type ViewStats struct {
 	Filtered   int64  `json:"filtered"`  // not selected by the filter
 	NullKeys   int64  `json:"null_keys"` // refused
 	Invalid    int64  `json:"invalid"`   // values that could not be computed
+
+	// Of a windowed view.
+	Late  int64 `json:"late,omitempty"`  // events older than every window, which change no value
+	NaNs  int64 `json:"nans,omitempty"`  // inputs that are NaN, which are skipped
+	Epoch int64 `json:"epoch,omitempty"` // of the states that are written
 }
 
 // sourceStats collects SourceStats. It is safe for concurrent use.
 type sourceStats struct {
+	now func() time.Time
+
 	retries, restarts, stalls, skipped atomic.Int64
 
 	mu         sync.Mutex
@@ -71,15 +87,19 @@ type sourceStats struct {
 	err        error
 	input      Input
 	base       SourceStats
+	served     Delays
 	partitions map[int32]*partitionStats
 }
 
 type partitionStats struct {
 	next, end int64
 	newest    int64 // of the last record, microseconds
+	watermark int64 // the greatest event time
+	events    bool  // there is a watermark
 }
 
 func (s *sourceStats) init(src *registry.Source) {
+	s.now = time.Now
 	s.base = SourceStats{Source: src.Name, Topic: src.Kafka.Topic, DeadLetters: map[Reason]int64{}}
 	s.state = StateStarting
 	s.partitions = map[int32]*partitionStats{}
@@ -125,18 +145,49 @@ func (s *sourceStats) count(c *Chunk, bad []Bad) {
 			at.next, at.end, at.newest = p.Next, max(p.End, p.Next), p.Newest
 		}
 	}
+	now := s.now().UnixMicro()
+	var at *partitionStats
+	last := int32(-1)
+	for i, v := range c.Rows.Versions {
+		if p, _ := c.position(i); p != last {
+			at, last = s.partitions[p], p
+		}
+		if at != nil && (!at.events || v.EventTime > at.watermark) {
+			at.watermark, at.events = v.EventTime, true
+		}
+		s.served.add(now - v.IngestedAt)
+	}
 }
 
 func (s *sourceStats) countView(v registry.ViewGeneration, st expr.Stats, applied, stale int) {
+	s.changeView(v, func(k *ViewStats) {
+		k.Applied += int64(applied)
+		k.Stale += int64(stale)
+		k.Filtered += int64(st.Filtered)
+		k.NullKeys += int64(st.NullKeys)
+		k.Invalid += int64(st.Invalid)
+	})
+}
+
+// countWindows counts what became of events in a windowed view.
+func (s *sourceStats) countWindows(v registry.ViewGeneration, late, nans int64) {
+	s.changeView(v, func(k *ViewStats) {
+		k.Late += late
+		k.NaNs += nans
+	})
+}
+
+// setEpoch notes the epoch of the states that are written to a windowed view.
+func (s *sourceStats) setEpoch(v registry.ViewGeneration, epoch int64) {
+	s.changeView(v, func(k *ViewStats) { k.Epoch = epoch })
+}
+
+func (s *sourceStats) changeView(v registry.ViewGeneration, change func(*ViewStats)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.base.Views {
 		if k := &s.base.Views[i]; k.View == v.View.Name && k.Generation == v.Number {
-			k.Applied += int64(applied)
-			k.Stale += int64(stale)
-			k.Filtered += int64(st.Filtered)
-			k.NullKeys += int64(st.NullKeys)
-			k.Invalid += int64(st.Invalid)
+			change(k)
 		}
 	}
 }
@@ -169,13 +220,40 @@ func (s *sourceStats) snapshot() SourceStats {
 		out.Error = s.err.Error()
 	}
 	out.Retries, out.Restarts, out.Stalls, out.Skipped = s.retries.Load(), s.restarts.Load(), s.stalls.Load(), s.skipped.Load()
+	out.Served = s.served
 	for _, id := range slices.Sorted(maps.Keys(s.partitions)) {
 		p := s.partitions[id]
 		st := PartitionStats{Partition: id, Next: p.next, End: p.end, Lag: max(0, p.end-p.next)}
 		if st.Lag > 0 {
-			st.LagSeconds = max(0, time.Since(time.UnixMicro(p.newest)).Seconds())
+			st.LagSeconds = max(0, s.now().Sub(time.UnixMicro(p.newest)).Seconds())
+		}
+		if p.events {
+			t := time.UnixMicro(p.watermark).UTC()
+			st.Watermark = &t
 		}
 		out.Partitions = append(out.Partitions, st)
 	}
+	out.Watermark = Watermark(out.Partitions)
 	return out
+}
+
+// Watermark is that of a source, made of its partitions (see SourceStats.Watermark).
+func Watermark(partitions []PartitionStats) *time.Time {
+	var least, greatest *time.Time
+	for _, p := range partitions {
+		w := p.Watermark
+		if w == nil {
+			continue
+		}
+		if p.Lag > 0 && (least == nil || w.Before(*least)) {
+			least = w
+		}
+		if greatest == nil || w.After(*greatest) {
+			greatest = w
+		}
+	}
+	if least != nil {
+		return least
+	}
+	return greatest
 }

@@ -91,6 +91,11 @@ func (c *cli) apply(ctx context.Context, cmd *cobra.Command, a *app.App, o apply
 		return c.document(applied{Revision: r.ID, Number: r.Number, Changed: true, Plan: p})
 	}
 	c.printf("Applied revision %d (%s)\n", r.Number, short(r.ID))
+	for _, b := range p.Backfills {
+		if b.Previous > 0 {
+			c.printf("%s@%d is filled beside %s@%d by `forebay stream` or `forebay materialize`; `forebay status` shows how far it is\n", b.View, b.Generation, b.View, b.Previous)
+		}
+	}
 	return nil
 }
 

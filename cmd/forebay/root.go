@@ -90,6 +90,7 @@ Start with:  forebay demo        the whole path on real flights, nothing to inst
 		&cobra.Group{ID: "define", Title: "Define features:"},
 		&cobra.Group{ID: "move", Title: "Move data:"},
 		&cobra.Group{ID: "use", Title: "Use features:"},
+		&cobra.Group{ID: "keep", Title: "Keep it in shape:"},
 		&cobra.Group{ID: "try", Title: "Try it:"},
 	)
 	add := func(group string, cmds ...*cobra.Command) {
@@ -100,7 +101,8 @@ Start with:  forebay demo        the whole path on real flights, nothing to inst
 	}
 	add("define", c.initCommand(), c.validateCommand(), c.planCommand(), c.applyCommand(), c.registryCommand())
 	add("move", c.ingestCommand(), c.materializeCommand(), c.streamCommand(), c.pushCommand())
-	add("use", c.serveCommand(), c.getCommand(), c.datasetCommand(), c.statusCommand())
+	add("use", c.serveCommand(), c.getCommand(), c.datasetCommand(), c.generationCommand(), c.statusCommand())
+	add("keep", c.onlineCommand())
 	add("try", c.demoCommand(), c.devCommand(), c.benchCommand())
 	root.AddCommand(c.versionCommand())
 	return root

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -40,11 +41,32 @@ func (c *cli) statusCommand() *cobra.Command {
 				views.add(v.View, number(v.Live), v.Current, v.OfflineRows, size(v.OfflineBytes), v.OnlineRecords, size(v.OnlineBytes), stamp(v.Newest), v.State)
 			}
 			c.print(views)
+			c.printGenerations(s.Views)
 			if s.Owner != nil {
 				c.printf("\nThe embedded stores are held by `%s`, process %d.\n", s.Owner.Command, s.Owner.PID)
 			}
 			return nil
 		}),
+	}
+}
+
+// printGenerations writes the generations that are not live, but of views that have nothing else.
+func (c *cli) printGenerations(views []app.ViewStatus) {
+	t := newTable("GENERATION", "STATE", "APPLIED", "LIVE UNTIL", "DROPPED")
+	for _, v := range views {
+		if v.Pinned {
+			t.add(fmt.Sprintf("%s@%d", v.View, v.Live), "live, pinned", "", time.Time{}, time.Time{})
+		}
+		if v.Live == 0 {
+			continue // what the view's own line says
+		}
+		for _, g := range v.Generations {
+			t.add(fmt.Sprintf("%s@%d", g.View, g.Generation), generationState(g), offsets(g), stamp(g.Ended), stamp(g.Drops))
+		}
+	}
+	if len(t.rows) > 0 {
+		c.printf("\n")
+		c.print(t)
 	}
 }
 

@@ -59,8 +59,12 @@ type App struct {
 	command string
 	log     *slog.Logger
 	metrics *prometheus.Registry
-	clock   func() time.Time
+	clock   func() time.Time   // of lookups
+	wall    func() time.Time   // of everything else; time.Now outside tests
 	corrupt prometheus.Counter // online records that could not be read
+
+	knownMu sync.Mutex
+	known   *known // the generations there are; guarded by knownMu
 
 	mu     sync.Mutex // guards what follows
 	repo   registry.Repository
@@ -83,7 +87,7 @@ func Open(_ context.Context, o Options) (*App, error) {
 	if o.Dir == "" {
 		o.Dir = "."
 	}
-	a := &App{dir: o.Dir, command: o.Command, log: o.Log, metrics: o.Metrics, clock: o.Clock}
+	a := &App{dir: o.Dir, command: o.Command, log: o.Log, metrics: o.Metrics, clock: o.Clock, wall: time.Now}
 	if a.command == "" {
 		a.command = "process"
 	}

@@ -138,9 +138,17 @@ func (d *dev) stream(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			d.app.log.Warn("cannot read the registry", "error", err)
 		}
-		if err == nil && (running == nil || running.revision != head.ID) {
-			_ = running.end() // it has said itself what was wrong
-			running = d.start(ctx, head)
+		fed := ""
+		if err == nil {
+			// An online store that does not answer now is asked again at the next look.
+			if fed, err = d.app.fedKey(ctx, head); err != nil && running != nil {
+				fed = running.fed
+			}
+			if running == nil || running.revision != head.ID || running.fed != fed {
+				_ = running.end() // it has said itself what was wrong
+				running = d.start(ctx, head)
+				running.fed = fed
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -159,6 +167,7 @@ func (d *dev) stream(ctx context.Context) error {
 // running is the stream of one revision.
 type running struct {
 	revision string
+	fed      string // the generations it writes to
 	cancel   context.CancelFunc
 	done     chan error
 }
@@ -213,7 +222,7 @@ func (d *dev) fill(ctx context.Context, head *registry.Revision) error {
 	}
 	list = slices.DeleteFunc(list, func(v registry.ViewGeneration) bool { return live[v.View.Name] == v.Number || v.View.Windowed() })
 	for _, v := range list {
-		b := &materialize.Batch{Tables: tables{off}, Online: &onlineSink{store: on}, Log: logSink{off}}
+		b := &materialize.Batch{Tables: tables{off}, Online: d.app.sink(on), Log: logSink{off}}
 		if _, err := b.Run(ctx, materialize.BatchRequest{View: v}); err != nil {
 			return err
 		}

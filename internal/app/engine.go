@@ -60,6 +60,11 @@ func (e *engine) refresh(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	return e.refreshLive(ctx, head)
+}
+
+// refreshLive looks at the live generations alone.
+func (e *engine) refreshLive(ctx context.Context, head *registry.Revision) (changed bool, err error) {
 	live, err := e.store.Live(ctx)
 	if err != nil {
 		return false, err
@@ -72,18 +77,25 @@ func (e *engine) refresh(ctx context.Context) (changed bool, err error) {
 }
 
 // follow refreshes until ctx ends, so that a new revision or live generation is
-// taken up. A failure is logged when it begins; what was served last stays.
+// taken up: live generations at each tick, a new revision at every few. A failure is logged when
+// it begins; what was served last stays.
 func (e *engine) follow(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	failing := false
-	for {
+	for n := 1; ; n++ {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
 		}
-		changed, err := e.refresh(ctx)
+		var changed bool
+		var err error
+		if n%ticksPerHead == 0 {
+			changed, err = e.refresh(ctx)
+		} else {
+			changed, err = e.refreshLive(ctx, e.serving.Load().head)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/forebay/forebay/materialize/kafka"
-	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/registry"
 )
 
@@ -120,10 +119,10 @@ func (a *App) kafkaError(err error) error {
 // lagTimeout bounds how long status waits for Kafka.
 const lagTimeout = 2 * time.Second
 
-// lag is the number of events that a source's topic holds beyond the log; nil if
+// ends are, per partition of a source's topic, the offset after its last record; nil if
 // Kafka does not tell in a moment.
-func (a *App) lag(ctx context.Context, src *registry.Source, log offline.LogState) *int64 {
-	if s := a.env.Stream; s == nil {
+func (a *App) ends(ctx context.Context, src *registry.Source) map[int32]int64 {
+	if s := a.env.Stream; s == nil || src.Kafka == nil {
 		return nil
 	} else if s.Embedded {
 		if _, running := kafka.FindEmbedded(s.Path); !running && a.broker == nil {
@@ -140,11 +139,7 @@ func (a *App) lag(ctx context.Context, src *registry.Source, log offline.LogStat
 	if err != nil {
 		return nil
 	}
-	var lag int64
-	for p, end := range ends {
-		lag += max(0, end-log.Offsets[p])
-	}
-	return &lag
+	return ends
 }
 
 // embeddedAddress is the address of the in-process Kafka that is open.

@@ -61,7 +61,7 @@ func (a *App) Materialize(ctx context.Context, o MaterializeOptions) ([]Material
 		return nil, err
 	}
 	for _, v := range list {
-		m, err := a.materializeView(ctx, v, o, &materialize.Batch{Tables: tables{off}, Online: &onlineSink{store: on}, Log: logSink{off}})
+		m, err := a.materializeView(ctx, v, o, &materialize.Batch{Tables: tables{off}, Online: a.sink(on), Log: logSink{off}})
 		if err != nil {
 			return done, err
 		}

@@ -138,7 +138,7 @@ type compiledView struct {
 }
 
 // writtenViews are the view generations that new rows of a source go to: those
-// of the revision, and those that are live instead of them.
+// of the revision, and those before them that are kept.
 func (a *App) writtenViews(ctx context.Context, head *registry.Revision, src *registry.Source) ([]compiledView, error) {
 	list, err := a.currentAndLive(ctx, head)
 	if err != nil {
@@ -156,51 +156,6 @@ func (a *App) writtenViews(ctx context.Context, head *registry.Revision, src *re
 		written = append(written, compiledView{v, program})
 	}
 	return written, nil
-}
-
-// currentAndLive are the generations of a revision's views, and those live instead of them
-// whose source still has the shape that they were made for.
-func (a *App) currentAndLive(ctx context.Context, head *registry.Revision) ([]registry.ViewGeneration, error) {
-	on, err := a.onlineStore(ctx)
-	if err != nil {
-		return nil, err
-	}
-	live, err := on.Live(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list, err := views(head, nil)
-	if err != nil {
-		return nil, err
-	}
-	gens := newGenerations(a.repo, head, live)
-	for _, v := range list {
-		n, ok := live[v.View.Name]
-		if !ok || n == v.Number {
-			continue
-		}
-		old, err := gens.find(ctx, v.View.Name, n)
-		if err != nil {
-			return nil, err
-		}
-		if sameShape(old.Source(), head.Project.Source(old.View.Source)) {
-			list = append(list, old)
-		}
-	}
-	return list, nil
-}
-
-// sameShape reports whether rows of one source are rows of the other.
-func sameShape(a, b *registry.Source) bool {
-	if a == nil || b == nil || len(a.Columns) != len(b.Columns) {
-		return false
-	}
-	for i := range a.Columns {
-		if a.Columns[i].Field != b.Columns[i].Field {
-			return false
-		}
-	}
-	return true
 }
 
 // pushJSON is Push for rows that are JSON objects, as they come over HTTP. Rows

@@ -16,7 +16,14 @@ type ServeOptions struct {
 	Ready func(url string)
 }
 
-// followEvery is how often a server looks for a new revision and live generations.
+// How often a server looks for other live generations, so that a rollback counts within a fraction
+// of a second; and after how many such looks at the registry too.
+const (
+	followLiveEvery = 200 * time.Millisecond
+	ticksPerHead    = 5
+)
+
+// followEvery is how often a stream looks for a new revision, and other generations to write to.
 const followEvery = time.Second
 
 // Serve serves HTTP until ctx ends, and then lets the requests in flight end. It
@@ -48,8 +55,9 @@ func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) 
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
-		e.follow(following, followEvery)
+		e.follow(following, followLiveEvery)
 	}()
+	defer a.background(ctx, a.tend)()
 	if o.Ready != nil {
 		o.Ready("http://" + address.String())
 	}
@@ -75,7 +83,7 @@ func (a *App) Handler(ctx context.Context) (http.Handler, error) {
 	followed := make(chan struct{})
 	go func() {
 		defer close(followed)
-		e.follow(following, followEvery)
+		e.follow(following, followLiveEvery)
 	}()
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -18,8 +18,14 @@ import (
 // onlineSink is the online store as the pipelines see it: it encodes rows as
 // records. It is safe for concurrent use.
 type onlineSink struct {
-	store  online.Store
-	codecs codecs
+	store    online.Store
+	pointers *pointers // nil where nothing is to go live
+	codecs   codecs
+}
+
+// sink is the online store as the pipelines of an environment see it.
+func (a *App) sink(on online.Store) *onlineSink {
+	return &onlineSink{store: on, pointers: &pointers{store: on, manual: a.env.Generations.Manual, now: a.wall}}
 }
 
 var _ materialize.Online = (*onlineSink)(nil)
@@ -106,8 +112,9 @@ func (s *onlineSink) Live(ctx context.Context) (map[string]int, error) {
 	return live, sinkError(err)
 }
 
+// SetLive implements materialize.Online: what somebody chose stays live (see pointers.propose).
 func (s *onlineSink) SetLive(ctx context.Context, v registry.ViewGeneration) error {
-	return sinkError(s.store.SetLive(ctx, v.View.Name, v.Number))
+	return sinkError(s.pointers.propose(ctx, v.View.Name, v.Number))
 }
 
 // codecs keeps the codec of each view generation in use.

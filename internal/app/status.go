@@ -67,6 +67,10 @@ type ViewStatus struct {
 	OnlineBytes   int64      `json:"online_bytes"`
 	Newest        *time.Time `json:"newest,omitempty"` // event time
 	State         ViewState  `json:"state"`
+	// Generations are those of the view that are not live and have records, or are to get some.
+	Generations []Generation `json:"generations,omitempty"`
+	// Pinned: somebody chose the live generation, and no other one goes live by itself.
+	Pinned bool `json:"pinned,omitempty"`
 }
 
 // Owner is the process that holds the embedded stores.
@@ -105,7 +109,13 @@ func (a *App) Status(ctx context.Context) (*Status, error) {
 		line := SourceStatus{Source: src.Name, Rows: state.Rows, Bytes: state.Bytes, Files: state.Files, Newest: newest(state.Rows, state.Newest)}
 		if src.Kafka != nil {
 			line.Topic = src.Kafka.Topic
-			line.Lag = a.lag(ctx, src, state)
+			if ends := a.ends(ctx, src); ends != nil {
+				lag := int64(0)
+				for p, end := range ends {
+					lag += max(0, end-state.Offsets[p])
+				}
+				line.Lag = &lag
+			}
 		}
 		s.Sources = append(s.Sources, line)
 	}
@@ -117,12 +127,25 @@ func (a *App) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
+	ends := a.topicEnds(ctx)
 	for _, v := range list {
 		line, err := viewStatus(ctx, off, on, v, logs[v.View.Source])
 		if err != nil {
 			return nil, err
 		}
 		line.Live = live[v.View.Name]
+		gens, err := a.generationsOf(ctx, head, v, ends, false)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range gens {
+			switch g.State {
+			case GenerationLive:
+				line.Pinned = g.Pinned
+			case GenerationFilling, GenerationReady, GenerationOld:
+				line.Generations = append(line.Generations, g)
+			}
+		}
 		s.Views = append(s.Views, line)
 	}
 	return s, nil

@@ -39,6 +39,10 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 			return nil, err
 		}
 	}
+	fed, err := a.fedKey(ctx, head)
+	if err != nil {
+		return nil, err
+	}
 	s, err := a.newStream(ctx, head, o)
 	if err != nil {
 		return nil, err
@@ -46,6 +50,7 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 	if o.DryRun {
 		return &Streamed{DryRun: true, Sources: s.Stats()}, nil
 	}
+	defer a.background(ctx, a.tend)()
 	done := &Streamed{}
 	for {
 		stop := every(o.Progress, s)
@@ -58,7 +63,7 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 				applied <- nil
 				return
 			}
-			applied <- a.nextRevision(run, head.ID)
+			applied <- a.nextRevision(run, head.ID, fed)
 		}()
 		err = s.Run(run)
 		cancel()
@@ -68,8 +73,11 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 		if err != nil || next == nil {
 			return done, a.kafkaError(err)
 		}
-		a.log.Info("streaming", "revision", next.Number, "id", next.ID)
 		head = next
+		if fed, err = a.fedKey(ctx, head); err != nil {
+			return done, err
+		}
+		a.log.Info("streaming", "revision", next.Number, "id", next.ID, "generations", fed)
 		if s, err = a.newStream(ctx, head, o); err != nil {
 			return done, err
 		}
@@ -94,9 +102,23 @@ func (d *Streamed) add(stats []materialize.SourceStats) {
 	}
 }
 
-// nextRevision waits until the newest revision is another than the one given; nil
-// when ctx ends before.
-func (a *App) nextRevision(ctx context.Context, id string) *registry.Revision {
+// background runs something until ctx ends or the function returned is called, which waits for it.
+func (a *App) background(ctx context.Context, run func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		run(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// nextRevision waits until the newest revision is another than the one given, or other
+// generations are to be written to, and returns the newest; nil when ctx ends before.
+func (a *App) nextRevision(ctx context.Context, id, fed string) *registry.Revision {
 	tick := time.NewTicker(followEvery)
 	defer tick.Stop()
 	for {
@@ -106,7 +128,11 @@ func (a *App) nextRevision(ctx context.Context, id string) *registry.Revision {
 		case <-tick.C:
 		}
 		// A registry that cannot be read now is read again: the stream goes on meanwhile.
-		if head, err := a.Head(ctx); err == nil && head.ID != id {
+		head, err := a.Head(ctx)
+		if err != nil {
+			continue
+		}
+		if now, err := a.fedKey(ctx, head); head.ID != id || err == nil && now != fed {
 			return head
 		}
 	}
@@ -149,7 +175,7 @@ func (a *App) newStream(ctx context.Context, head *registry.Revision, o StreamOp
 	}
 	return materialize.NewStream(materialize.StreamConfig{
 		Sources: sources, Views: all,
-		Inputs: inputs, Online: &onlineSink{store: on}, Log: logSink{off}, Tables: tables{off},
+		Inputs: inputs, Online: a.sink(on), Log: logSink{off}, Tables: tables{off},
 		Group:         a.env.Stream.Group,
 		UntilCaughtUp: o.UntilCaughtUp,
 		Logger:        a.log, Registerer: a.metrics,
