@@ -54,7 +54,11 @@ func (a *App) onlineStore(ctx context.Context) (online.Store, error) {
 		if err != nil {
 			return nil, err
 		}
-		return a.instrumented(s)
+		on, err := a.instrumented(s)
+		if err != nil || a.env.Online.Store != config.Redis || a.env.Online.Mode == config.Cluster {
+			return on, err
+		}
+		return online.Merge(on), nil
 	})
 }
 
