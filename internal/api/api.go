@@ -36,6 +36,8 @@ const (
 	HeaderDatasetRows = "X-Forebay-Rows"
 	// HeaderRevision carries the ID of the revision that an answer was made with.
 	HeaderRevision = "X-Forebay-Revision"
+	// HeaderInstant carries the instant that a lookup was made at, RFC 3339 in UTC.
+	HeaderInstant = "X-Forebay-Instant"
 )
 
 // Media types of the API.
@@ -45,6 +47,8 @@ const (
 	TypeArrow   = "application/vnd.apache.arrow.stream"
 	TypeCSV     = "text/csv"
 	TypeNDJSON  = "application/x-ndjson"
+	// TypeMessagePack is that of lookups only.
+	TypeMessagePack = "application/msgpack"
 )
 
 // Field names of a lookup's request and answer (POST /v1/features).

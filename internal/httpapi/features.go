@@ -40,9 +40,12 @@ func (s *Server) features(c echo.Context) error {
 	if err := wantJSON(c.Request()); err != nil {
 		return err
 	}
+	format, err := lookupFormatOf(c.Request().Header["Accept"])
+	if err != nil {
+		return err
+	}
 	st := s.borrow()
 	defer s.giveBack(st)
-	var err error
 	if st.body, err = readBody(c, st.body, s.cfg.MaxBody, s.cfg.BodyTimeout); err != nil {
 		return err
 	}
@@ -65,11 +68,15 @@ func (s *Server) features(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	st.answer = appendFeatures(st.answer[:0], plan, found, rows, &r)
+	instant := found.Instant
+	st.answer, err = appendAnswer(st.answer[:0], format, plan, found, rows, &r)
 	if found.Free != nil {
 		found.Free()
 	}
-	return writeJSON(c, st.answer)
+	if err != nil {
+		return err
+	}
+	return writeAnswer(c, format, plan.Revision(), instant, st.answer)
 }
 
 // find looks entities up; columns are the selection's keys, then its request fields.
