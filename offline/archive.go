@@ -26,6 +26,7 @@ type TableFiles struct {
 	Folder   string   // of the Iceberg table
 	Snapshot string   // "" where there is no table
 	Files    []string // data files of the snapshot, Parquet
+	Name     string   // of a table that is none of Iceberg's, as its engine calls it; else ""
 }
 
 // FileTables is a Store whose derived tables are files.

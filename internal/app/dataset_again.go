@@ -1,14 +1,17 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/offline/dataset"
 	"github.com/forebay/forebay/offline/files"
+	"github.com/forebay/forebay/offline/joinsql"
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/selection"
@@ -70,6 +73,88 @@ func (a *App) ExplainDataset(ctx context.Context, id string, row int64) (e *data
 	defer func() { err = errors.Join(err, remove()) }()
 	e, err = b.Explain(ctx, m, r, row)
 	return e, againError(err)
+}
+
+// SQLOptions asks for a join as SQL: that of a dataset or, without one, of a service or features.
+type SQLOptions struct {
+	Dialect   string
+	Dataset   string // ID or name
+	Service   string
+	Features  []string
+	FullNames bool
+	Timestamp string // the spine's column of the instant; "" for event_timestamp
+	KnownAt   *int64 // microseconds
+	Spine     string // the spine as the engine calls it; "" for "spine"
+}
+
+// DatasetSQL writes a join as SQL for another engine; missing are features that it cannot have.
+func (a *App) DatasetSQL(ctx context.Context, o SQLOptions) (text string, missing []string, err error) {
+	q := joinsql.Query{Spine: o.Spine, Timestamp: cmp.Or(o.Timestamp, dataset.DefaultTimestamp), KnownAt: o.KnownAt}
+	state := func(registry.ViewGeneration) (string, error) { return "", nil }
+	if o.Dataset != "" {
+		m, b, r, remove, err := a.kept(ctx, o.Dataset)
+		if err != nil {
+			return "", nil, err
+		}
+		if err := remove(); err != nil {
+			return "", nil, err
+		}
+		q.Selection, q.Timestamp, q.KnownAt, q.Project = r.Selection, r.Timestamp, r.KnownAt, r.Revision.Project.Name
+		for _, c := range m.Columns[:len(m.Columns)-len(m.Inputs.Features)] {
+			q.Columns = append(q.Columns, c.Name)
+		}
+		state = func(v registry.ViewGeneration) (string, error) { return b.StateOf(ctx, m, v, r.KnownAt) }
+	} else {
+		head, err := a.Head(ctx)
+		if err != nil {
+			return "", nil, err
+		}
+		r, err := a.datasetRequest(ctx, head, selection.Request{Service: o.Service, Features: o.Features, FullNames: o.FullNames})
+		if err != nil {
+			return "", nil, err
+		}
+		q.Selection, q.Project = r.Selection, head.Project.Name
+		q.Columns = []string{q.Timestamp}
+		for _, fs := range [][]feature.Field{r.Selection.Keys, r.Selection.Request} {
+			for _, f := range fs {
+				if !slices.Contains(q.Columns, f.Name) {
+					q.Columns = append(q.Columns, f.Name)
+				}
+			}
+		}
+	}
+	off, err := a.offlineStore(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	tables, ok := off.(offline.FileTables)
+	if !ok {
+		return "", nil, errors.New("this offline store does not tell where its tables are, so that other engines cannot join them")
+	}
+	for _, role := range q.Selection.Roles {
+		snapshot, err := state(role.View)
+		if err != nil {
+			return "", nil, againError(err)
+		}
+		if o.Dataset == "" {
+			if _, err := off.Refresh(ctx, role.View); err != nil {
+				return "", nil, err
+			}
+		}
+		t, err := tables.TableFiles(ctx, role.View, snapshot)
+		if err != nil {
+			return "", nil, againError(err)
+		}
+		q.Tables = append(q.Tables, t)
+	}
+	text, missing, err = joinsql.Write(joinsql.Dialect(o.Dialect), q)
+	switch {
+	case errors.Is(err, joinsql.ErrWindow):
+		err = &Error{Code: "no_sql", Err: err, Hint: "`forebay dataset build` computes it."}
+	case errors.Is(err, joinsql.ErrDialect):
+		err = &Error{Code: "unknown_dialect", Err: err}
+	}
+	return text, missing, err
 }
 
 // kept is a dataset with all that is needed to build it again. remove removes the spine's temporary file.

@@ -155,6 +155,15 @@ func (run *Run) find(ctx context.Context, v registry.ViewGeneration) error {
 	return nil
 }
 
+// StateOf is the snapshot in which a dataset's table of a view is found now, as Rebuild finds it.
+func (b *Builder) StateOf(ctx context.Context, m Manifest, v registry.ViewGeneration, knownAt *int64) (string, error) {
+	run := &Run{b: b, r: Request{KnownAt: knownAt, again: &m}}
+	if err := run.find(ctx, v); err != nil {
+		return "", err
+	}
+	return run.states[0].Snapshot, nil
+}
+
 // stateAt describes a table as it was.
 func (run *Run) stateAt(ctx context.Context, v registry.ViewGeneration, snapshot string) (offline.TableState, error) {
 	if a, ok := run.b.Store.(offline.Archive); ok {

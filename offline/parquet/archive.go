@@ -207,7 +207,7 @@ func (s *Store) eachLogRun(ctx context.Context, src *registry.Source, o offline.
 	}
 	at := cs[src.Column(src.Timestamp)]
 	for _, f := range files {
-		if o.From != nil && newestIn(f, at.id) < *o.From {
+		if o.From != nil && newestEvent(f, at.id) < *o.From {
 			continue
 		}
 		names, done, err := s.fileNames(log, f, cs[len(src.Columns)+3])
@@ -231,8 +231,8 @@ func (s *Store) eachLogRun(ctx context.Context, src *registry.Source, o offline.
 	return nil
 }
 
-// newestIn is the greatest event time in a data file by the manifest; the greatest of all if it does not say.
-func newestIn(f dataFile, column int) int64 {
+// newestEvent is the greatest event time in a data file by the manifest; the greatest of all if it does not say.
+func newestEvent(f dataFile, column int) int64 {
 	if raw, ok := f.UpperBoundValues()[column]; ok {
 		if v, err := iceberg.LiteralFromBytes(iceberg.PrimitiveTypes.TimestampTz, raw); err == nil {
 			if t, ok := v.(iceberg.TypedLiteral[iceberg.Timestamp]); ok {
