@@ -19,6 +19,11 @@ const maxBucketFiles = 8
 // compact merges files of buckets that have gathered too many, and commits that.
 // Losing against another change of the table is no error: the next refresh tries again.
 func (s *Store) compact(ctx context.Context, v registry.ViewGeneration, t *tableState) (*tableState, error) {
+	return s.merge(ctx, v, t, tier)
+}
+
+// merge merges those of each bucket's files that choose chooses, and commits that.
+func (s *Store) merge(ctx context.Context, v registry.ViewGeneration, t *tableState, choose func([]dataFile) []iceberg.DataFile) (*tableState, error) {
 	files, err := s.files(t, t.head, -1)
 	if err != nil {
 		return nil, err
@@ -33,7 +38,7 @@ func (s *Store) compact(ctx context.Context, v registry.ViewGeneration, t *table
 	}
 	var tasks []task
 	for b, fs := range byBucket {
-		if old := tier(fs); len(old) > 0 {
+		if old := choose(fs); len(old) > 0 {
 			tasks = append(tasks, task{b, old})
 		}
 	}
