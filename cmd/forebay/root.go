@@ -102,7 +102,7 @@ Start with:  forebay demo        the whole path on real flights, nothing to inst
 	add("define", c.initCommand(), c.validateCommand(), c.planCommand(), c.applyCommand(), c.registryCommand())
 	add("move", c.ingestCommand(), c.materializeCommand(), c.streamCommand(), c.pushCommand())
 	add("use", c.serveCommand(), c.getCommand(), c.datasetCommand(), c.generationCommand(), c.statusCommand())
-	add("keep", c.onlineCommand())
+	add("keep", c.maintainCommand(), c.onlineCommand())
 	add("try", c.demoCommand(), c.devCommand(), c.benchCommand())
 	root.AddCommand(c.versionCommand())
 	return root
