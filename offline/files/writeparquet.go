@@ -34,7 +34,10 @@ func newParquetWriter(w io.Writer, schema *arrow.Schema) (*parquetWriter, error)
 		root.add(f.Name, node)
 		p.nodes = append(p.nodes, n)
 	}
-	p.w = parquet.NewWriter(w, parquet.NewSchema("schema", root), parquet.Compression(&parquet.Snappy), parquet.CreatedBy("forebay", "", ""))
+	// The library's own choice for texts, DELTA_LENGTH_BYTE_ARRAY, is read wrongly by Spark 3.5 where there are
+	// nulls: its vectorized reader gives other texts, without an error.
+	p.w = parquet.NewWriter(w, parquet.NewSchema("schema", root), parquet.Compression(&parquet.Snappy), parquet.CreatedBy("forebay", "", ""),
+		parquet.DefaultEncodingFor(parquet.ByteArray, &parquet.Plain))
 	return p, nil
 }
 
