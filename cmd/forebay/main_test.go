@@ -37,6 +37,9 @@ var tinyDir = func() string {
 	return dir
 }()
 
+// feastDir has registries that Feast made.
+var feastDir = filepath.Join(filepath.Dir(filepath.Dir(filepath.Dir(tinyDir))), "..", "internal", "feast", "testdata")
+
 // TestScripts runs the scripts of testdata/script, one per behaviour, against
 // the command as a process of its own.
 func TestScripts(t *testing.T) {
@@ -63,6 +66,7 @@ func TestRealServices(t *testing.T) {
 func setup(e *testscript.Env) error {
 	e.Setenv("HOME", e.WorkDir)
 	e.Setenv("USER", "tester")
+	e.Setenv("FEAST", feastDir)
 	e.Setenv("GIT_CONFIG_NOSYSTEM", "1")
 	e.Setenv("GIT_CEILING_DIRECTORIES", e.WorkDir)
 	return nil
