@@ -46,7 +46,9 @@ type SourceStats struct {
 	Served Delays `json:"served"`
 
 	Partitions []PartitionStats `json:"partitions"` // those of this member, sorted
-	Views      []ViewStats      `json:"views"`
+	// Left are partitions that this member had and has no more, as they were then, sorted.
+	Left  []PartitionStats `json:"left,omitempty"`
+	Views []ViewStats      `json:"views"`
 }
 
 // PartitionStats is how far this member is in one partition.
@@ -58,6 +60,7 @@ type PartitionStats struct {
 	LagSeconds float64 `json:"lag_seconds"`
 	// Watermark is the greatest event time that was applied; nil before the first event.
 	Watermark *time.Time `json:"watermark,omitempty"`
+	At        time.Time  `json:"at"` // when all this was so
 }
 
 // ViewStats counts what became of a source's rows in one view generation.
@@ -89,6 +92,7 @@ type sourceStats struct {
 	base       SourceStats
 	served     Delays
 	partitions map[int32]*partitionStats
+	left       map[int32]PartitionStats
 }
 
 type partitionStats struct {
@@ -102,7 +106,7 @@ func (s *sourceStats) init(src *registry.Source) {
 	s.now = time.Now
 	s.base = SourceStats{Source: src.Name, Topic: src.Kafka.Topic, DeadLetters: map[Reason]int64{}}
 	s.state = StateStarting
-	s.partitions = map[int32]*partitionStats{}
+	s.partitions, s.left = map[int32]*partitionStats{}, map[int32]PartitionStats{}
 }
 
 func (s *sourceStats) addView(v registry.ViewGeneration) {
@@ -124,12 +128,16 @@ func (s *sourceStats) setInput(in Input) {
 func (s *sourceStats) assign(p Partition, next int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.partitions[p.ID] = &partitionStats{next: next, end: p.End, newest: time.Now().UnixMicro()}
+	s.partitions[p.ID] = &partitionStats{next: next, end: p.End, newest: s.now().UnixMicro()}
+	delete(s.left, p.ID)
 }
 
 func (s *sourceStats) forget(p int32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if at := s.partitions[p]; at != nil {
+		s.left[p] = s.describe(p, at)
+	}
 	delete(s.partitions, p)
 }
 
@@ -222,19 +230,27 @@ func (s *sourceStats) snapshot() SourceStats {
 	out.Retries, out.Restarts, out.Stalls, out.Skipped = s.retries.Load(), s.restarts.Load(), s.stalls.Load(), s.skipped.Load()
 	out.Served = s.served
 	for _, id := range slices.Sorted(maps.Keys(s.partitions)) {
-		p := s.partitions[id]
-		st := PartitionStats{Partition: id, Next: p.next, End: p.end, Lag: max(0, p.end-p.next)}
-		if st.Lag > 0 {
-			st.LagSeconds = max(0, s.now().Sub(time.UnixMicro(p.newest)).Seconds())
-		}
-		if p.events {
-			t := time.UnixMicro(p.watermark).UTC()
-			st.Watermark = &t
-		}
-		out.Partitions = append(out.Partitions, st)
+		out.Partitions = append(out.Partitions, s.describe(id, s.partitions[id]))
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.left)) {
+		out.Left = append(out.Left, s.left[id])
 	}
 	out.Watermark = Watermark(out.Partitions)
 	return out
+}
+
+// describe says how far a partition is now.
+func (s *sourceStats) describe(id int32, p *partitionStats) PartitionStats {
+	now := s.now().UTC()
+	st := PartitionStats{Partition: id, Next: p.next, End: p.end, Lag: max(0, p.end-p.next), At: now}
+	if st.Lag > 0 {
+		st.LagSeconds = max(0, now.Sub(time.UnixMicro(p.newest)).Seconds())
+	}
+	if p.events {
+		t := time.UnixMicro(p.watermark).UTC()
+		st.Watermark = &t
+	}
+	return st
 }
 
 // Watermark is that of a source, made of its partitions (see SourceStats.Watermark).

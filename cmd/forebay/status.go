@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/forebay/forebay/internal/app"
+	"github.com/forebay/forebay/materialize"
 )
 
 func (c *cli) statusCommand() *cobra.Command {
@@ -42,6 +43,7 @@ func (c *cli) statusCommand() *cobra.Command {
 			}
 			c.print(views)
 			c.printGenerations(s.Views)
+			c.printStreams(s)
 			if s.Owner != nil {
 				c.printf("\nThe embedded stores are held by `%s`, process %d.\n", s.Owner.Command, s.Owner.PID)
 			}
@@ -68,6 +70,56 @@ func (c *cli) printGenerations(views []app.ViewStatus) {
 		c.printf("\n")
 		c.print(t)
 	}
+}
+
+// printStreams writes how fresh what comes from topics is, by source and by view; with -v by partition too.
+func (c *cli) printStreams(s *app.Status) {
+	sources := newTable("STREAM", "STATE", ">MEMBERS", ">LAG", ">LAG TIME", "WATERMARK", ">SERVED IN (P50)", ">(P99)", ">DEAD LETTERS", "AS OF")
+	partitions := newTable("PARTITION", ">NEXT OFFSET", ">END", ">LAG", ">LAG TIME", "WATERMARK")
+	for _, src := range s.Sources {
+		r := src.Stream
+		if r == nil {
+			continue
+		}
+		state := cell{text: string(r.State)}
+		switch {
+		case r.Error != "":
+			state = cell{state.text + ": " + r.Error, red}
+		case !r.Running && r.State != materialize.StateStopped:
+			state = cell{"silent", yellow} // it was killed, or the online store was away
+		}
+		sources.add(src.Source, state, r.Members, r.Lag, span(seconds(r.LagSeconds)), stamp(r.Watermark), atMost(r, r.ServedP50), atMost(r, r.ServedP99), r.DeadLetters, r.At)
+		for _, p := range r.Partitions {
+			partitions.add(fmt.Sprintf("%s/%d", src.Topic, p.Partition), p.Next, p.End, p.Lag, span(seconds(p.LagSeconds)), stamp(p.Watermark))
+		}
+	}
+	if len(sources.rows) == 0 {
+		return
+	}
+	c.printf("\n")
+	c.print(sources)
+	if c.verbose {
+		c.printf("\n")
+		c.print(partitions)
+	}
+	views := newTable("VIEW", "WATERMARK", ">LAG TIME", ">STALE", ">LATE", ">NAN", "BUILT AT")
+	for _, v := range s.Views {
+		if v.LagSeconds != nil {
+			views.add(v.View, stamp(v.Watermark), span(seconds(*v.LagSeconds)), v.Stale, v.Late, v.NaNs, stamp(v.Epoch))
+		}
+	}
+	if len(views.rows) > 0 {
+		c.printf("\n")
+		c.print(views)
+	}
+}
+
+// atMost is a bound of delays; a dash where there were none.
+func atMost(r *app.StreamStatus, bound float64) string {
+	if r.Served == 0 {
+		return "-"
+	}
+	return "<= " + span(seconds(bound))
 }
 
 // stamp is an instant for a table; zero is none.

@@ -199,7 +199,7 @@ func (d *dev) streamRevision(ctx context.Context, head *registry.Revision) error
 	if err != nil {
 		return err
 	}
-	return s.Run(ctx)
+	return d.app.runStream(ctx, s)
 }
 
 // fill materializes the views whose current generation is not live.

@@ -41,6 +41,8 @@ type SourceStatus struct {
 	// Lag is the number of events that the topic holds and the log does not; nil where it
 	// is not known.
 	Lag *int64 `json:"lag,omitempty"`
+	// Stream says how far the topic is online; nil where it was never streamed.
+	Stream *StreamStatus `json:"stream,omitempty"`
 }
 
 // ViewState says how far a view is online.
@@ -67,6 +69,16 @@ type ViewStatus struct {
 	OnlineBytes   int64      `json:"online_bytes"`
 	Newest        *time.Time `json:"newest,omitempty"` // event time
 	State         ViewState  `json:"state"`
+	// Of the live generation, since the stream started: rows that were not newer than what is online, and
+	// of a windowed view events older than every window, and inputs that are NaN.
+	Stale int64 `json:"stale"`
+	Late  int64 `json:"late"`
+	NaNs  int64 `json:"nans"`
+	// Epoch is when the states of a windowed view were built anew.
+	Epoch *time.Time `json:"epoch,omitempty"`
+	// Watermark and LagSeconds are those of the view's source, where it is streamed.
+	Watermark  *time.Time `json:"watermark,omitempty"`
+	LagSeconds *float64   `json:"lag_seconds,omitempty"`
 	// Generations are those of the view that are not live and have records, or are to get some.
 	Generations []Generation `json:"generations,omitempty"`
 	// Pinned: somebody chose the live generation, and no other one goes live by itself.
@@ -98,6 +110,8 @@ func (a *App) Status(ctx context.Context) (*Status, error) {
 		Revision: RevisionStatus{head.Number, head.ID, head.Time, head.Author},
 		Owner:    a.owner,
 	}
+	ends := a.topicEnds(ctx)
+	streams := map[string]*StreamStatus{}
 	logs := map[string]offline.LogState{}
 	for i := range head.Project.Sources {
 		src := &head.Project.Sources[i]
@@ -109,9 +123,14 @@ func (a *App) Status(ctx context.Context) (*Status, error) {
 		line := SourceStatus{Source: src.Name, Rows: state.Rows, Bytes: state.Bytes, Files: state.Files, Newest: newest(state.Rows, state.Newest)}
 		if src.Kafka != nil {
 			line.Topic = src.Kafka.Topic
-			if ends := a.ends(ctx, src); ends != nil {
+			known := ends(src)
+			if line.Stream, err = streamStatus(ctx, on, src, known, a.wall()); err != nil {
+				return nil, err
+			}
+			streams[src.Name] = line.Stream
+			if known != nil {
 				lag := int64(0)
-				for p, end := range ends {
+				for p, end := range known {
 					lag += max(0, end-state.Offsets[p])
 				}
 				line.Lag = &lag
@@ -127,13 +146,21 @@ func (a *App) Status(ctx context.Context) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	ends := a.topicEnds(ctx)
 	for _, v := range list {
 		line, err := viewStatus(ctx, off, on, v, logs[v.View.Source])
 		if err != nil {
 			return nil, err
 		}
 		line.Live = live[v.View.Name]
+		if stream := streams[v.View.Source]; stream != nil {
+			at := line.Live
+			if at == 0 {
+				at = v.Number
+			}
+			sum := stream.view(v.View.Name, at)
+			line.Stale, line.Late, line.NaNs = sum.Stale, sum.Late, sum.NaNs
+			line.Watermark, line.LagSeconds = stream.Watermark, &stream.LagSeconds
+		}
 		gens, err := a.generationsOf(ctx, head, v, ends, false)
 		if err != nil {
 			return nil, err
@@ -175,6 +202,10 @@ func viewStatus(ctx context.Context, off offline.Store, on online.Store, v regis
 		return line, err
 	}
 	line.State = viewState(v, points, table, log)
+	if epoch, err := strconv.ParseInt(points["epoch"], 10, 64); err == nil {
+		t := time.UnixMicro(epoch).UTC()
+		line.Epoch = &t
+	}
 	return line, nil
 }
 

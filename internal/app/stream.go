@@ -65,7 +65,7 @@ func (a *App) Stream(ctx context.Context, o StreamOptions) (*Streamed, error) {
 			}
 			applied <- a.nextRevision(run, head.ID, fed)
 		}()
-		err = s.Run(run)
+		err = a.runStream(run, s)
 		cancel()
 		stop()
 		done.add(s.Stats())
