@@ -222,7 +222,7 @@ func (d *dev) fill(ctx context.Context, head *registry.Revision) error {
 	}
 	list = slices.DeleteFunc(list, func(v registry.ViewGeneration) bool { return live[v.View.Name] == v.Number || v.View.Windowed() })
 	for _, v := range list {
-		b := &materialize.Batch{Tables: tables{off}, Online: d.app.sink(on), Log: logSink{off}}
+		b := &materialize.Batch{Tables: tables{off}, Online: d.app.sink(on, head), Log: logSink{off}}
 		if _, err := b.Run(ctx, materialize.BatchRequest{View: v}); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/forebay/forebay/internal/testenv"
+	"github.com/forebay/forebay/materialize"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry"
 )
@@ -97,6 +98,17 @@ func TestRollback(t *testing.T) {
 		t.Fatalf("materialize undid the rollback: %+v, %v", done, err)
 	}
 	wantStates(t, a, "2 ready, 1 live pinned")
+	// Both are brought up to date by materialize.
+	write(t, filepath.Join(dir, "data", "more.csv"), "date,origin,delay\n2001-01-02T13:00:00Z,SFO,31\n")
+	if _, err := a.Ingest(t.Context(), IngestOptions{Source: "departures", Files: []string{filepath.Join(dir, "data", "more.csv")}}); err != nil {
+		t.Fatal(err)
+	}
+	materialized(t, a)
+	for ref, want := range map[string]string{"latest:last_delay": "31 PRESENT", "latest@2:last_delay": "62 PRESENT"} {
+		if got := get(t, a, ref, "SFO"); got != want {
+			t.Errorf("%s is %s, want %s", ref, got, want)
+		}
+	}
 	// Another generation waits too.
 	change(t, a, dir, strings.Replace(definitions, "expr: delay", `expr: "delay * 3"`, 1))
 	materialized(t, a)
@@ -114,11 +126,55 @@ func TestRollback(t *testing.T) {
 	if m, err = a.Promote(t.Context(), PromoteOptions{View: "latest", Generation: 2}); err != nil || !m.Pinned {
 		t.Fatalf("%+v, %v", m, err)
 	}
-	if got := get(t, a, "latest:last_delay", "SFO"); got != "60 PRESENT" {
+	if got := get(t, a, "latest:last_delay", "SFO"); got != "62 PRESENT" {
 		t.Fatalf("generation 2: %s", got)
 	}
 	_, err = a.Promote(t.Context(), PromoteOptions{View: "latest", Generation: 9})
 	wantCode(t, err, codeUnknownGeneration)
+}
+
+// TestKeptIsNotPromoted: the pipelines write to a generation that is kept for a rollback, and fill it where it
+// lacks history; that does not make it live.
+func TestKeptIsNotPromoted(t *testing.T) {
+	dir := repository(t)
+	a := open(t, dir)
+	fill(t, a)
+	head := change(t, a, dir, twice)
+	materialized(t, a)
+	kept, err := a.currentAndLive(t.Context(), head)
+	if err != nil || len(kept) != 2 || kept[1].Number != 1 {
+		t.Fatalf("%v, %v", kept, err)
+	}
+	b := &materialize.Batch{Tables: tables{a.off}, Online: a.sink(a.on, head), Log: logSink{a.off}}
+	if r, err := b.Run(t.Context(), materialize.BatchRequest{View: kept[1]}); err != nil || r.WentLive {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	wantStates(t, a, "2 live, 1 old")
+}
+
+// TestColumnAdded: a source gains a column; what is kept is fed on.
+func TestColumnAdded(t *testing.T) {
+	dir := repository(t)
+	a := open(t, dir)
+	fill(t, a)
+	wider := strings.Replace(strings.Replace(twice, "delay: int64}", "delay: int64, gate: string}", 1), `expr: "delay * 2"}`, `expr: "gate == null ? delay : delay * 2"}`, 1)
+	if wider == twice {
+		t.Fatal("the definitions have changed")
+	}
+	change(t, a, dir, wider)
+	materialized(t, a)
+	if got := get(t, a, "latest:last_delay", "SFO"); got != "20 PRESENT" {
+		t.Errorf("a row from before has no null: %s", got)
+	}
+	write(t, filepath.Join(dir, "push.ndjson"), `{"date":"2001-01-02T12:00:00Z","origin":"SFO","delay":30,"gate":"B7"}`)
+	if _, err := a.Push(t.Context(), PushOptions{Source: "departures", File: filepath.Join(dir, "push.ndjson")}); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{"latest:last_delay": "60 PRESENT", "latest@1:last_delay": "30 PRESENT"} {
+		if got := get(t, a, ref, "SFO"); got != want {
+			t.Errorf("%s is %s, want %s", ref, got, want)
+		}
+	}
 }
 
 // TestPromoteByHand: where the environment says so, a filled generation waits, but not the first.

@@ -2,8 +2,10 @@ package app
 
 import (
 	"context"
+	"slices"
 
 	"github.com/forebay/forebay/materialize"
+	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry"
 )
 
@@ -60,8 +62,11 @@ func (a *App) Materialize(ctx context.Context, o MaterializeOptions) ([]Material
 	if err != nil {
 		return nil, err
 	}
+	if list, err = a.withLive(ctx, on, head, list); err != nil {
+		return nil, err
+	}
 	for _, v := range list {
-		m, err := a.materializeView(ctx, v, o, &materialize.Batch{Tables: tables{off}, Online: a.sink(on), Log: logSink{off}})
+		m, err := a.materializeView(ctx, v, o, &materialize.Batch{Tables: tables{off}, Online: a.sink(on, head), Log: logSink{off}})
 		if err != nil {
 			return done, err
 		}
@@ -73,6 +78,26 @@ func (a *App) Materialize(ctx context.Context, o MaterializeOptions) ([]Material
 		done = append(done, m)
 	}
 	return done, nil
+}
+
+// withLive adds to views of a revision their live generations, where those are others: somebody rolled
+// back, or the revision's are not filled yet.
+func (a *App) withLive(ctx context.Context, on online.Store, head *registry.Revision, list []registry.ViewGeneration) ([]registry.ViewGeneration, error) {
+	live, err := on.Live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := a.currentAndLive(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range kept {
+		wanted := slices.ContainsFunc(list, func(l registry.ViewGeneration) bool { return l.View.Name == v.View.Name && l.Number != v.Number })
+		if wanted && v.Number == live[v.View.Name] {
+			list = append(list, v)
+		}
+	}
+	return list, nil
 }
 
 func (a *App) materializeView(ctx context.Context, v registry.ViewGeneration, o MaterializeOptions, b *materialize.Batch) (Materialized, error) {

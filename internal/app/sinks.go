@@ -19,13 +19,14 @@ import (
 // records. It is safe for concurrent use.
 type onlineSink struct {
 	store    online.Store
-	pointers *pointers // nil where nothing is to go live
+	pointers *pointers          // nil where nothing is to go live
+	head     *registry.Revision // whose generations go live
 	codecs   codecs
 }
 
-// sink is the online store as the pipelines of an environment see it.
-func (a *App) sink(on online.Store) *onlineSink {
-	return &onlineSink{store: on, pointers: &pointers{store: on, manual: a.env.Generations.Manual, now: a.wall}}
+// sink is the online store as the pipelines of a revision see it.
+func (a *App) sink(on online.Store, head *registry.Revision) *onlineSink {
+	return &onlineSink{store: on, pointers: &pointers{store: on, manual: a.env.Generations.Manual, now: a.wall}, head: head}
 }
 
 var _ materialize.Online = (*onlineSink)(nil)
@@ -112,8 +113,12 @@ func (s *onlineSink) Live(ctx context.Context) (map[string]int, error) {
 	return live, sinkError(err)
 }
 
-// SetLive implements materialize.Online: what somebody chose stays live (see pointers.propose).
+// SetLive implements materialize.Online: what somebody chose stays live (see pointers.propose),
+// and a generation that is only kept up to date for a rollback does not go live.
 func (s *onlineSink) SetLive(ctx context.Context, v registry.ViewGeneration) error {
+	if v.Number != s.head.Generation(v.View.Name) {
+		return nil
+	}
 	return sinkError(s.pointers.propose(ctx, v.View.Name, v.Number))
 }
 

@@ -175,7 +175,7 @@ func (a *App) newStream(ctx context.Context, head *registry.Revision, o StreamOp
 	}
 	return materialize.NewStream(materialize.StreamConfig{
 		Sources: sources, Views: all,
-		Inputs: inputs, Online: a.sink(on), Log: logSink{off}, Tables: tables{off},
+		Inputs: inputs, Online: a.sink(on, head), Log: logSink{off}, Tables: tables{off},
 		Group:         a.env.Stream.Group,
 		UntilCaughtUp: o.UntilCaughtUp,
 		Logger:        a.log, Registerer: a.metrics,
