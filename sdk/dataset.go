@@ -38,6 +38,9 @@ type DatasetRequest struct {
 	Name string
 	// FullNames calls columns view__feature.
 	FullNames bool
+	// Pin keeps the snapshots that are read from being expired, so that the dataset can be built again
+	// whatever becomes of the tables; a Name does so, too.
+	Pin bool
 }
 
 // Spine is the rows that a dataset enriches.
@@ -69,6 +72,7 @@ func fileSpine(path, media string) Spine {
 type Dataset struct {
 	id       string
 	revision string
+	name     string
 	rows     int64
 	path     string // an Arrow IPC stream
 }
@@ -158,6 +162,24 @@ func (c *Client) BuildDataset(ctx context.Context, r DatasetRequest) (d *Dataset
 			req.Body = http.NoBody
 		}
 	}
+	return c.dataset(req, r.Name)
+}
+
+// Dataset fetches a dataset that was built.
+func (c *Client) Dataset(ctx context.Context, id string) (*Dataset, error) {
+	if id == "" {
+		return nil, errors.New("sdk: the ID of a dataset is empty")
+	}
+	req, err := c.request(ctx, api.PathDatasets+"/"+url.PathEscape(id)+"/data", nil, "")
+	if err != nil {
+		return nil, err
+	}
+	req.Method = http.MethodGet
+	return c.dataset(req, "")
+}
+
+// dataset asks for a dataset and keeps it.
+func (c *Client) dataset(req *http.Request, name string) (*Dataset, error) {
 	req.Header.Set("Accept", api.TypeArrow)
 	res, err := c.http.Do(req)
 	if err != nil {
@@ -167,7 +189,7 @@ func (c *Client) BuildDataset(ctx context.Context, r DatasetRequest) (d *Dataset
 	if res.StatusCode != http.StatusOK {
 		return nil, errorOf(res)
 	}
-	d = &Dataset{id: res.Header.Get(api.HeaderDataset), revision: res.Header.Get(api.HeaderRevision)}
+	d := &Dataset{id: res.Header.Get(api.HeaderDataset), revision: res.Header.Get(api.HeaderRevision), name: name}
 	if d.rows, err = strconv.ParseInt(res.Header.Get(api.HeaderDatasetRows), 10, 64); err != nil || d.id == "" {
 		return nil, fmt.Errorf("sdk: the answer of %s is no dataset", c.base)
 	}
@@ -214,6 +236,9 @@ func (r *DatasetRequest) query() (string, error) {
 	}
 	if r.FullNames {
 		q.Set("full_names", "true")
+	}
+	if r.Pin {
+		q.Set("pin", "true")
 	}
 	return q.Encode(), nil
 }

@@ -131,6 +131,12 @@ func (e *fakeEngine) Datasets(context.Context) ([]api.Dataset, error) { return n
 func (e *fakeEngine) Dataset(context.Context, string) (api.Dataset, error) {
 	return api.Dataset{}, os.ErrNotExist
 }
+func (e *fakeEngine) RebuildDataset(_ context.Context, id string, out httpapi.DatasetFile) (api.Dataset, error) {
+	if id != "sha256:da7a" {
+		return api.Dataset{}, &httpapi.NotFoundError{Code: api.CodeUnknownDataset, Message: "there is no dataset " + id}
+	}
+	return e.build(httpapi.DatasetRequest{Out: out})
+}
 func (e *fakeEngine) Ready(context.Context) []api.Check { return nil }
 
 func fakeHandler(t testing.TB, e *fakeEngine, cfg httpapi.Config) http.Handler {

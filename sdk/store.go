@@ -15,6 +15,9 @@ type Store interface {
 	// BuildDataset joins a spine with features, point in time correctly. The
 	// timeout does not apply to it, ctx does. The caller closes the Dataset.
 	BuildDataset(ctx context.Context, req DatasetRequest) (*Dataset, error)
+	// Dataset fetches a dataset that was built, by its ID, the start of one, or its name: its rows are built again,
+	// and are those of the first build, or it is an error. The caller closes it.
+	Dataset(ctx context.Context, id string) (*Dataset, error)
 	// Close releases connections, or the stores; it may be called more than once.
 	Close() error
 }

@@ -265,7 +265,7 @@ func (a *App) buildDataset(ctx context.Context, head *registry.Revision, req htt
 		return api.Dataset{}, err
 	}
 	r.Spine.Name = "spine"
-	r.Timestamp, r.KnownAt, r.Name = req.Timestamp, req.KnownAt, req.Name
+	r.Timestamp, r.KnownAt, r.Name, r.Pin = req.Timestamp, req.KnownAt, req.Name, req.Pin
 	b, err := a.builder(ctx)
 	if err != nil {
 		return api.Dataset{}, err

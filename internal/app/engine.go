@@ -178,6 +178,12 @@ func (e *engine) Dataset(ctx context.Context, id string) (api.Dataset, error) {
 	return d, notFound(err)
 }
 
+// RebuildDataset implements httpapi.Engine.
+func (e *engine) RebuildDataset(ctx context.Context, id string, out httpapi.DatasetFile) (api.Dataset, error) {
+	d, err := e.app.RebuildDataset(ctx, id, out.Path, nil)
+	return d, notFound(err)
+}
+
 // Ready implements httpapi.Engine.
 func (e *engine) Ready(ctx context.Context) []api.Check {
 	check := func(name string, err error) api.Check {
@@ -202,7 +208,7 @@ func notFound(err error) error {
 		return err
 	}
 	switch known.Code {
-	case CodeUnknownSource, codeUnknownDataset, codeAmbiguousDataset:
+	case CodeUnknownSource, codeUnknownDataset, codeAmbiguousDataset, codeSnapshotGone, codeSpineGone:
 		return &httpapi.NotFoundError{Code: known.Code, Message: strings.TrimSpace(fmt.Sprintf("%s. %s", known.Error(), known.Hint))}
 	}
 	return err

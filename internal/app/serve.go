@@ -3,15 +3,21 @@ package app
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"time"
 
+	"github.com/forebay/forebay/internal/flight"
 	"github.com/forebay/forebay/internal/httpapi"
 )
 
 // ServeOptions says where to serve.
 type ServeOptions struct {
 	Listen string // host:port; port 0 picks a free one
+	// FlightListen is where Arrow Flight is served too; "" for not.
+	FlightListen string
+	// FlightReady, if set, is called with Arrow Flight's location, before Ready.
+	FlightReady func(location string)
 	// Ready, if set, is called once requests are answered, with the server's URL.
 	Ready func(url string)
 }
@@ -25,6 +31,9 @@ const (
 
 // followEvery is how often a stream looks for a new revision, and other generations to write to.
 const followEvery = time.Second
+
+// flightDrain is how long calls of Arrow Flight may take to end.
+const flightDrain = 10 * time.Second
 
 // Serve serves HTTP until ctx ends, and then lets the requests in flight end. It
 // holds embedded stores as their owner.
@@ -51,6 +60,16 @@ func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) 
 	if err != nil {
 		return err
 	}
+	var flights *flight.Server
+	if o.FlightListen != "" {
+		var at net.Addr
+		if flights, at, err = flight.Start(ctx, o.FlightListen, newFlights(e), a.log); err != nil {
+			return errors.Join(err, server.Stop(context.WithoutCancel(ctx)))
+		}
+		if o.FlightReady != nil {
+			o.FlightReady("grpc://" + at.String())
+		}
+	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	followed := make(chan struct{})
 	go func() {
@@ -63,6 +82,11 @@ func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) 
 	}
 	<-ctx.Done()
 	err = server.Stop(context.WithoutCancel(ctx))
+	if flights != nil {
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), flightDrain)
+		flights.Stop(stopping)
+		cancel()
+	}
 	stop()
 	<-followed
 	return err

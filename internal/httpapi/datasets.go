@@ -171,7 +171,7 @@ func accepted(accept []string) files.Format {
 	return best
 }
 
-var datasetQuery = []string{"service", "features", "known_at", "timestamp", "name", "full_names"}
+var datasetQuery = []string{"service", "features", "known_at", "timestamp", "name", "full_names", "pin"}
 
 // parseDatasetQuery reads what a dataset is asked to be.
 func parseDatasetQuery(raw string) (d DatasetRequest, err error) {
@@ -209,6 +209,11 @@ func parseDatasetQuery(raw string) (d DatasetRequest, err error) {
 	if v := q.Get("full_names"); v != "" {
 		if d.Select.FullNames, err = strconv.ParseBool(v); err != nil {
 			return d, bad(api.CodeWrongType, "full_names", "full_names is %q: want true or false", v)
+		}
+	}
+	if v := q.Get("pin"); v != "" {
+		if d.Pin, err = strconv.ParseBool(v); err != nil {
+			return d, bad(api.CodeWrongType, "pin", "pin is %q: want true or false", v)
 		}
 	}
 	if v := q.Get("known_at"); v != "" {

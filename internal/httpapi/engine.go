@@ -34,6 +34,9 @@ type Engine interface {
 	// Dataset describes one dataset, by its ID, a unique prefix of it, or its
 	// name. A *NotFoundError if there is none.
 	Dataset(ctx context.Context, id string) (api.Dataset, error)
+	// RebuildDataset builds a dataset again, by its ID, a unique prefix of it, or its name, into a file. A
+	// *NotFoundError if there is none, or if what it was built from is gone.
+	RebuildDataset(ctx context.Context, id string, out DatasetFile) (api.Dataset, error)
 	// Ready checks what serving depends on.
 	Ready(ctx context.Context) []api.Check
 }
@@ -73,6 +76,7 @@ type DatasetRequest struct {
 	Timestamp string // the spine's column of the instant; "" for event_timestamp
 	KnownAt   *int64 // microseconds since the Unix epoch; nil hides nothing
 	Name      string
+	Pin       bool // keep the snapshots that are read from being expired
 	// Spine is a file of the given format, and so is Out, which the engine creates or truncates.
 	Spine, Out DatasetFile
 }

@@ -28,6 +28,7 @@ func (s *Server) table(metrics *prometheus.Registry) []route {
 		{method: http.MethodPost, path: "/v1/datasets", handle: s.buildDataset, describe: plainError},
 		{method: http.MethodGet, path: "/v1/datasets", handle: s.datasets, describe: plainError},
 		{method: http.MethodGet, path: "/v1/datasets/{id}", handle: s.dataset, describe: plainError},
+		{method: http.MethodGet, path: "/v1/datasets/{id}/data", handle: s.datasetData, describe: plainError},
 		{method: http.MethodGet, path: "/v1/registry/{kind}", handle: s.definitions, describe: plainError},
 		{method: http.MethodGet, path: "/v1/registry/{kind}/{name}", handle: s.definition, describe: plainError},
 		{method: http.MethodPost, path: "/get-online-features", handle: s.getOnlineFeatures, describe: feastAnswer, bounded: true},
