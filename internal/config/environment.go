@@ -22,6 +22,7 @@ type Environment struct {
 	// Stream is nil where the environment has no stream.
 	Stream      *Stream
 	Generations Generations
+	Server      Server
 	// Quarantine is the folder of rows that could not be ingested.
 	Quarantine string
 }

@@ -38,6 +38,7 @@ func Load(declared spec.Environment, o Options) (*Environment, error) {
 		Online:      l.online(),
 		Stream:      l.stream("forebay-" + o.Project + "-" + declared.Name),
 		Generations: l.generations(),
+		Server:      l.server(),
 		Quarantine:  filepath.Join(o.Root, ".forebay", "quarantine"),
 	}
 	if err := errors.Join(l.mistakes...); err != nil {

@@ -20,6 +20,8 @@ type Environment struct {
 	Stream   Stream
 	// Generations says how a generation of a view goes live, and how long the one before is kept.
 	Generations Generations
+	// Server is how it is served over HTTP.
+	Server Server
 
 	at     Position
 	places map[string]Position
@@ -146,6 +148,10 @@ func (r environmentReader) environment(o *object) {
 	}
 	if p, ok := r.section(o, "", "stream"); ok {
 		r.stream(p)
+		p.finish()
+	}
+	if p, ok := r.section(o, "", "server"); ok {
+		r.server(p)
 		p.finish()
 	}
 	if p, ok := r.section(o, "", "generations"); ok {
