@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -62,6 +63,7 @@ func (c *cli) apply(ctx context.Context, cmd *cobra.Command, a *app.App, o apply
 		if c.json {
 			return c.document(applied{Revision: p.Base.ID, Number: p.Base.Number, Plan: p})
 		}
+		c.printFilling(ctx, a)
 		return nil
 	}
 	if codes := refused(p, o.allow); len(codes) > 0 {
@@ -93,10 +95,35 @@ func (c *cli) apply(ctx context.Context, cmd *cobra.Command, a *app.App, o apply
 	c.printf("Applied revision %d (%s)\n", r.Number, short(r.ID))
 	for _, b := range p.Backfills {
 		if b.Previous > 0 {
-			c.printf("%s@%d is filled beside %s@%d by `forebay stream` or `forebay materialize`; `forebay status` shows how far it is\n", b.View, b.Generation, b.View, b.Previous)
+			c.printf("%s@%d is filled beside %s@%d by `forebay stream` or `forebay materialize`\n", b.View, b.Generation, b.View, b.Previous)
 		}
 	}
+	c.printFilling(ctx, a)
 	return nil
+}
+
+// fillingWait bounds how long apply asks the stores how far generations are.
+const fillingWait = 3 * time.Second
+
+// printFilling tells how far the generations are that are filled beside live ones. What was
+// applied was applied: stores that do not answer are worth a note.
+func (c *cli) printFilling(ctx context.Context, a *app.App) {
+	ctx, cancel := context.WithTimeout(ctx, fillingWait)
+	defer cancel()
+	filling, err := a.Filling(ctx)
+	if err != nil {
+		c.note("how far new generations are cannot be told now: %v", err)
+	}
+	for _, g := range filling {
+		text := string(g.State)
+		if g.State == app.GenerationDropped {
+			text = string(app.GenerationFilling)
+		}
+		if far := offsets(g); far != "" {
+			text += ", " + far
+		}
+		c.printf("%s@%d: %s\n", g.View, g.Generation, text)
+	}
 }
 
 // refused are the codes of a plan's blocking findings that are not allowed, each once.

@@ -241,6 +241,38 @@ func (a *App) Generations(ctx context.Context, view string) ([]Generation, error
 	return all, nil
 }
 
+// Filling lists the generations of the newest revision that are filled beside a live one, or wait to
+// go live. It opens no store where no view ever had two generations.
+func (a *App) Filling(ctx context.Context) ([]Generation, error) {
+	head, err := a.Head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	byView, _, err := a.knownGenerations(ctx, head)
+	if err != nil {
+		return nil, err
+	}
+	list, err := views(head, nil)
+	if err != nil {
+		return nil, err
+	}
+	list = slices.DeleteFunc(list, func(v registry.ViewGeneration) bool { return len(byView[v.View.Name]) < 2 })
+	var filling []Generation
+	ends := a.topicEnds(ctx)
+	for _, v := range list {
+		all, err := a.generationsOf(ctx, head, v, ends, false)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range all {
+			if g.Current && (g.State == GenerationFilling || g.State == GenerationReady || g.State == GenerationDropped) {
+				filling = append(filling, g)
+			}
+		}
+	}
+	return filling, nil
+}
+
 // generationsOf lists the generations of one view, the newest first.
 func (a *App) generationsOf(ctx context.Context, head *registry.Revision, v registry.ViewGeneration, ends topicEnds, usage bool) ([]Generation, error) {
 	p, err := a.pointers(ctx)
