@@ -16,7 +16,7 @@ func (c *cli) datasetCommand() *cobra.Command {
 	return subcommands(&cobra.Command{
 		Use:   "dataset",
 		Short: "Build training datasets, point-in-time-correct, and build them again",
-	}, c.datasetBuildCommand(), c.datasetListCommand(), c.datasetShowCommand(), c.datasetVerifyCommand(), c.datasetRebuildCommand(), c.datasetExplainCommand(), c.datasetSQLCommand())
+	}, c.datasetBuildCommand(), c.datasetListCommand(), c.datasetShowCommand(), c.datasetVerifyCommand(), c.datasetRebuildCommand(), c.datasetExplainCommand(), c.datasetSQLCommand(), c.datasetCardCommand(), c.datasetRemoveCommand())
 }
 
 func (c *cli) datasetBuildCommand() *cobra.Command {

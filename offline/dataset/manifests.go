@@ -141,3 +141,28 @@ func (s *Manifests) List(ctx context.Context) ([]Manifest, error) {
 	})
 	return ms, nil
 }
+
+// Remove forgets a dataset, and the copy of its spine unless another dataset has the same one.
+func (s *Manifests) Remove(ctx context.Context, id string) error {
+	m, err := s.Get(ctx, id)
+	if err != nil {
+		return err
+	}
+	if err := s.bucket.Delete(ctx, object(m.ID)); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("remove dataset %s: %w", m.ID, err)
+	}
+	if m.Kept == nil {
+		return nil
+	}
+	others, err := s.List(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(others, func(o Manifest) bool { return o.Kept != nil && o.Kept.Object == m.Kept.Object }) {
+		return nil
+	}
+	if err := s.bucket.Delete(ctx, m.Kept.Object); err != nil && gcerrors.Code(err) != gcerrors.NotFound {
+		return fmt.Errorf("remove the spine of dataset %s: %w", m.ID, err)
+	}
+	return nil
+}
