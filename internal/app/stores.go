@@ -10,6 +10,7 @@ import (
 
 	"github.com/forebay/forebay/internal/config"
 	"github.com/forebay/forebay/offline"
+	"github.com/forebay/forebay/offline/clickhouse"
 	"github.com/forebay/forebay/offline/parquet"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/online/embedded"
@@ -30,12 +31,8 @@ func (a *App) shown() string {
 
 func (a *App) offlineStore(ctx context.Context) (offline.Store, error) {
 	return opening(a, &a.off, func() (offline.Store, error) {
-		if a.env.Offline.Store != config.Parquet {
-			return nil, &Error{
-				Code: codeBadEnvironment,
-				Err:  fmt.Errorf("environment %s: offline.store: this version has no %s", a.env.Name, a.env.Offline.Store),
-				Hint: "Use {store: parquet, url: …}.",
-			}
+		if a.env.Offline.Store == config.ClickHouse {
+			return clickhouse.Open(ctx, clickhouse.Options{URL: string(a.env.Offline.URL), Project: a.project, Logger: a.log})
 		}
 		return parquet.Open(ctx, parquet.Options{URL: string(a.env.Offline.URL), Project: a.project, Logger: a.log})
 	})
