@@ -33,6 +33,7 @@ type benchLookup struct {
 	duration    time.Duration
 	rate        float64
 	load        float64
+	omit        []string
 }
 
 // lookupFormats are the types that an answer can be asked for in, by the names of --format.
@@ -63,6 +64,7 @@ type lookupFigures struct {
 
 type lookupDocument struct {
 	Machine     benchMachine    `json:"machine"`
+	Omitted     []string        `json:"omitted,omitempty"`
 	Store       string          `json:"store"`
 	Connections int             `json:"connections"`
 	Figures     []lookupFigures `json:"figures"`
@@ -100,6 +102,7 @@ With --service or --features it uses this repository, with the entities of --spi
 	f.DurationVar(&b.duration, "duration", 5*time.Second, "of each measurement")
 	f.Float64Var(&b.rate, "rate", 0, "requests that fall due in a second (default: --load of what was answered at most)")
 	f.Float64Var(&b.load, "load", 0.5, "the fixed rate as a part of what was answered at most")
+	f.StringSliceVar(&b.omit, "omit", nil, "leave out of the answers: statuses, event_timestamps")
 	return cmd
 }
 
@@ -154,6 +157,7 @@ type lookupTarget struct {
 	redis   *bench.Redis                        // nil where there is none to compare with
 	body    func(entities, features int) []byte // of a request of random entities
 	key     func(features int) (pattern string) // of the records of the views read, as SCAN takes it
+	header  []string // of every request
 	project string
 	width   int // features of a request, where the repository decides
 	done    func() error
@@ -170,7 +174,7 @@ func (b *benchLookup) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.server.stop(), t.done()) }()
-	doc := lookupDocument{Machine: thisMachine(), Store: "embedded", Connections: b.connections}
+	doc := lookupDocument{Machine: thisMachine(), Omitted: b.omit, Store: "embedded", Connections: b.connections}
 	if t.redis != nil {
 		doc.Store = "redis"
 	}
@@ -266,6 +270,9 @@ func (b *benchLookup) ownTarget(ctx context.Context) (t *lookupTarget, err error
 		}
 		return append(body, ']', '}')
 	}
+	if keys := a.ServerSettings().APIKeys; len(keys) > 0 {
+		t.header = []string{"X-Api-Key: " + string(keys[0])}
+	}
 	project := a.Project()
 	t.key = func(int) string { return app.RedisRecords(project, "", 0) }
 	if o := a.OnlineSettings(); o.Store == config.Redis && o.Mode == config.Single {
@@ -292,7 +299,7 @@ func (b *benchLookup) measure(ctx context.Context, t *lookupTarget, entities, fe
 	defer p.stop()
 	requests := make([]bench.Request, requestsMade)
 	for i := range requests {
-		requests[i] = bench.NewRequest(t.server.addr, "/v1/features", t.body(entities, features), "Accept: "+lookupFormats[format])
+		requests[i] = bench.NewRequest(t.server.addr, "/v1/features", b.without(t.body(entities, features)), append(t.header[:len(t.header):len(t.header)], "Accept: "+lookupFormats[format])...)
 	}
 	clients, closeAll, err := connect(b.connections, func() (bench.Client, error) { return bench.DialHTTP(ctx, t.server.addr, requests) })
 	if err != nil {
@@ -322,6 +329,21 @@ func (b *benchLookup) measure(ctx context.Context, t *lookupTarget, entities, fe
 	}
 	f.Open, err = bench.Run(ctx, bench.Load{Clients: clients, Rate: rate, Duration: b.duration})
 	return f, err
+}
+
+// without adds to a request what its answer is to leave out.
+func (b *benchLookup) without(body []byte) []byte {
+	if len(b.omit) == 0 {
+		return body
+	}
+	body = append(body[:len(body)-1], `,"omit":[`...)
+	for i, o := range b.omit {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = strconv.AppendQuote(body, o)
+	}
+	return append(body, "]}"...)
 }
 
 // raw reads the same records from Redis, as many in one command as there are entities in a request.

@@ -90,6 +90,7 @@ const (
 	CodeUnavailable      = "unavailable"
 	CodeNoRevision       = "no_revision"
 	CodeOverloaded       = "overloaded"
+	CodeRateLimited      = "rate_limited"
 	CodeDeadline         = "deadline_exceeded"
 	CodeTimeout          = "request_timeout"
 	CodeCanceled         = "canceled"

@@ -18,6 +18,9 @@ func (a *App) Project() string { return a.project }
 // OnlineSettings are those of the environment's online store.
 func (a *App) OnlineSettings() config.Online { return a.env.Online }
 
+// ServerSettings are those of the environment's HTTP server.
+func (a *App) ServerSettings() config.Server { return a.env.Server }
+
 // RedisRecords matches the keys of the records of a view's generation in Redis, of
 // all views where view is "", as SCAN takes it.
 func RedisRecords(project, view string, generation int) string {

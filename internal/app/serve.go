@@ -52,7 +52,7 @@ func (a *App) Serve(ctx context.Context, o ServeOptions) error {
 }
 
 func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) {
-	server, err := httpapi.New(httpapi.Options{Engine: e, Log: a.log, Metrics: a.metrics})
+	server, err := a.newServer(e)
 	if err != nil {
 		return err
 	}

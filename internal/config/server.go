@@ -28,8 +28,10 @@ func (l *loader) server() (s Server) {
 	d := l.declared.Server
 	for i, raw := range d.APIKeys {
 		field := fmt.Sprintf("server.api_keys[%d]", i)
-		key := l.secret(field, raw)
+		text, ok := l.text(field, raw)
+		key := Secret(text)
 		switch {
+		case !ok:
 		case len(key) < minAPIKey:
 			l.mistake(field, "has %d characters: an API key has %d at least", len(key), minAPIKey)
 		case slices.Contains(s.APIKeys, key):

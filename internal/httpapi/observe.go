@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -130,10 +131,20 @@ func requestID(req *http.Request) string {
 	return id
 }
 
-// authorize lets requests through that carry one of the configured keys.
-func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
+// authorize lets requests through that carry one of the configured keys and, where
+// the route is limited, are within the key's rate.
+func (s *Server) authorize(next echo.HandlerFunc, limited bool) echo.HandlerFunc {
+	limited = limited && s.limits != nil
 	if len(s.cfg.APIKeys) == 0 {
-		return next
+		if !limited {
+			return next
+		}
+		return func(c echo.Context) error {
+			if err := withinRate(c, s.limits[0]); err != nil {
+				return err
+			}
+			return next(c)
+		}
 	}
 	// Hashes have one length, so that the comparison tells nothing of a key's.
 	keys := make([][32]byte, len(s.cfg.APIKeys))
@@ -148,23 +159,38 @@ func (s *Server) authorize(next echo.HandlerFunc) echo.HandlerFunc {
 				key = strings.TrimSpace(token)
 			}
 		}
-		given, ok := sha256.Sum256([]byte(key)), 0
+		given, ok, who := sha256.Sum256([]byte(key)), 0, 0
 		for i := range keys {
-			ok |= subtle.ConstantTimeCompare(given[:], keys[i][:])
+			same := subtle.ConstantTimeCompare(given[:], keys[i][:])
+			ok |= same
+			who |= i * same
 		}
 		if key == "" || ok == 0 {
 			return failed(http.StatusUnauthorized, api.CodeUnauthorized, "this server wants an API key: Authorization: Bearer KEY, or X-API-Key: KEY")
+		}
+		if limited {
+			if err := withinRate(c, s.limits[who]); err != nil {
+				return err
+			}
 		}
 		return next(c)
 	}
 }
 
+// withinRate refuses a request that comes too soon.
+func withinRate(c echo.Context, l *limiter) error {
+	wait := l.allow()
+	if wait == 0 {
+		return nil
+	}
+	seconds := int64((wait + time.Second - 1) / time.Second)
+	c.Response().Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+	return failed(http.StatusTooManyRequests, api.CodeRateLimited, "too many requests in a second; try again in %s", wait.Round(time.Millisecond))
+}
+
 // bounded answers at most MaxConcurrent requests at a time and refuses the others
 // at once: a queue would only make all of them late.
 func (s *Server) bounded(next echo.HandlerFunc) echo.HandlerFunc {
-	if s.slots == nil {
-		return next
-	}
 	return func(c echo.Context) error {
 		select {
 		case s.slots <- struct{}{}:

@@ -51,7 +51,7 @@ func (s *Server) routes(metrics *prometheus.Registry) {
 			h = s.bounded(h)
 		}
 		if !r.open {
-			h = s.authorize(h)
+			h = s.authorize(h, r.bounded)
 		}
 		h = s.observe(r.path, r.describe, h)
 		path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)

@@ -34,8 +34,12 @@ type Config struct {
 	// in one push. Default 10000.
 	MaxEntities int
 	// MaxConcurrent is the greatest number of lookups and pushes answered at a
-	// time; one more is refused with 503. Default 0: no bound.
+	// time; one more is refused with 503. Default 1024.
 	MaxConcurrent int
+	// RateLimit is how many lookups and pushes each API key may ask for in a second
+	// (and as many at once after a second without), or everybody together where there are no keys; one
+	// more is refused with 429. Default 0: any number.
+	RateLimit int
 	// HeaderTimeout bounds the time from a connection's first byte to the end of
 	// the headers. Default 5s.
 	HeaderTimeout time.Duration
@@ -73,6 +77,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxEntities == 0 {
 		c.MaxEntities = 10000
 	}
+	if c.MaxConcurrent == 0 {
+		c.MaxConcurrent = 1024
+	}
 	set(&c.HeaderTimeout, 5*time.Second)
 	set(&c.BodyTimeout, 15*time.Second)
 	set(&c.RequestTimeout, 5*time.Second)
@@ -87,7 +94,7 @@ func (c Config) Validate() error {
 		name  string
 		value int64
 	}{
-		{"MaxBody", c.MaxBody}, {"MaxSpine", c.MaxSpine}, {"MaxEntities", int64(c.MaxEntities)}, {"MaxConcurrent", int64(c.MaxConcurrent)},
+		{"MaxBody", c.MaxBody}, {"MaxSpine", c.MaxSpine}, {"MaxEntities", int64(c.MaxEntities)}, {"MaxConcurrent", int64(c.MaxConcurrent)}, {"RateLimit", int64(c.RateLimit)},
 		{"HeaderTimeout", int64(c.HeaderTimeout)}, {"BodyTimeout", int64(c.BodyTimeout)}, {"RequestTimeout", int64(c.RequestTimeout)},
 		{"IdleTimeout", int64(c.IdleTimeout)}, {"DrainTimeout", int64(c.DrainTimeout)},
 	} {
@@ -120,7 +127,8 @@ type Server struct {
 	engine Engine
 	log    *slog.Logger
 	http   *telemetry.HTTP
-	slots  chan struct{} // nil where lookups are not bounded
+	slots  chan struct{} // one for each lookup being answered
+	limits []*limiter    // of each API key, or one where there are none; nil where rates are not bounded
 	echo   *echo.Echo
 	lookup sync.Pool // of *lookupState
 
@@ -140,8 +148,11 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("http server: %w", err)
 	}
 	s := &Server{cfg: o.Config.withDefaults(), engine: o.Engine, log: o.Log, http: metrics}
-	if s.cfg.MaxConcurrent > 0 {
-		s.slots = make(chan struct{}, s.cfg.MaxConcurrent)
+	s.slots = make(chan struct{}, s.cfg.MaxConcurrent)
+	if s.cfg.RateLimit > 0 {
+		for range max(1, len(s.cfg.APIKeys)) {
+			s.limits = append(s.limits, newLimiter(s.cfg.RateLimit))
+		}
 	}
 	s.routes(o.Metrics)
 	return s, nil

@@ -25,6 +25,7 @@ type HTTP struct {
 	duration *prometheus.HistogramVec
 	size     *prometheus.HistogramVec
 	inFlight prometheus.Gauge
+	latency  *latencies
 }
 
 // NewHTTP registers the metrics of an HTTP server.
@@ -44,8 +45,9 @@ func NewHTTP(r prometheus.Registerer) (*HTTP, error) {
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "forebay_http_requests_in_flight", Help: "HTTP requests being answered.",
 		}),
+		latency: newLatencies(),
 	}
-	for _, c := range []prometheus.Collector{h.requests, h.duration, h.size, h.inFlight} {
+	for _, c := range []prometheus.Collector{h.requests, h.duration, h.size, h.inFlight, h.latency} {
 		if err := r.Register(c); err != nil {
 			return nil, err
 		}
@@ -60,6 +62,7 @@ type Route struct {
 	duration prometheus.Observer
 	size     prometheus.Observer
 	ok       prometheus.Counter
+	latency  *window
 }
 
 // Route prepares the metrics of a route: its pattern, never the path itself.
@@ -69,6 +72,7 @@ func (h *HTTP) Route(pattern string) *Route {
 		duration: h.duration.WithLabelValues(pattern),
 		size:     h.size.WithLabelValues(pattern),
 		ok:       h.requests.WithLabelValues(pattern, "200"),
+		latency:  h.latency.route(pattern),
 	}
 }
 
@@ -84,5 +88,6 @@ func (r *Route) End(status int, took time.Duration, bytes int64) {
 		r.http.requests.WithLabelValues(r.name, strconv.Itoa(status)).Inc()
 	}
 	r.duration.Observe(took.Seconds())
+	r.latency.observe(took)
 	r.size.Observe(float64(bytes))
 }
