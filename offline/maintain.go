@@ -22,7 +22,7 @@ type Maintainer interface {
 // reading a state, or of writing files that nothing names yet.
 const MinRetain = 10 * time.Minute
 
-// ErrRetain: MaintainRequest.Retain or Orphans is below MinRetain.
+// ErrRetain means that MaintainRequest.Retain or Orphans is below MinRetain.
 var ErrRetain = errors.New("too short a time to keep earlier states")
 
 // MaintainRequest says what Maintain may remove.

@@ -138,10 +138,10 @@ func (d *dev) stream(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil {
 			d.app.log.Warn("cannot read the registry", "error", err)
 		}
-		fed := ""
 		if err == nil {
 			// An online store that does not answer now is asked again at the next look.
-			if fed, err = d.app.fedKey(ctx, head); err != nil && running != nil {
+			fed, err := d.app.fedKey(ctx, head)
+			if err != nil && running != nil {
 				fed = running.fed
 			}
 			if running == nil || running.revision != head.ID || running.fed != fed {

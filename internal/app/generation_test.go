@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -230,8 +231,8 @@ func TestDrop(t *testing.T) {
 	}
 	_, err := a.RollbackGeneration(t.Context(), "latest", false)
 	wantCode(t, err, codeDropped)
-	if err := err.(*Error); !strings.Contains(err.Hint, "`forebay registry rollback 1`") {
-		t.Fatalf("the hint is %q", err.Hint)
+	if known := new(Error); !errors.As(err, &known) || !strings.Contains(known.Hint, "`forebay registry rollback 1`") {
+		t.Fatalf("the hint is %q", known.Hint)
 	}
 	_, err = a.Promote(t.Context(), PromoteOptions{View: "latest", Generation: 1, Force: true})
 	wantCode(t, err, codeDropped)
