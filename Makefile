@@ -2,7 +2,7 @@
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo build install test test-setup race lint lint-setup bench fuzz clean
+.PHONY: help demo build install test test-setup test-spark race lint lint-setup bench fuzz clean
 
 export GOFLAGS ?= -buildvcs=false
 CACHE    := $(CURDIR)/.cache
@@ -29,6 +29,9 @@ test: test-setup ## set up Redis, Kafka and Python readers, then run every test 
 
 test-setup: ## only set up what the tests need
 	internal/testenv/setup.sh $(CACHE)
+
+test-spark: ## `dataset sql --dialect spark` against PySpark 3.5; fetches 400 MB
+	FOREBAY_TEST_SPARK=$$(offline/joinsql/spark.sh $(CACHE)) go test -count=1 -run TestSpark -v ./offline/joinsql
 
 lint: lint-setup ## gofmt, go vet and golangci-lint
 	@test -z "$$(gofmt -l cmd examples internal materialize offline online registry sdk)" || { gofmt -l cmd examples internal materialize offline online registry sdk; echo "run gofmt -w on these" >&2; exit 1; }

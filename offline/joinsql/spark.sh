@@ -3,7 +3,7 @@
 # CACHE/spark; Java 17 must be there. Prints the folder.
 #   spark.sh CACHE
 set -euo pipefail
-dir=${1:?usage: spark.sh CACHE}/spark
+dir=$(realpath -m "${1:?usage: spark.sh CACHE}")/spark
 jar=iceberg-spark-runtime-3.5_2.12-1.10.0.jar
 mkdir -p "$dir"
 command -v java >/dev/null || { echo "java is missing: apt-get install openjdk-17-jre-headless" >&2; exit 1; }
