@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,7 @@ func (c *Card) WriteJSON(w io.Writer) error {
 // WriteHTML writes the card as one page that needs nothing beside it: no scripts, fonts or pictures of others.
 func (c *Card) WriteHTML(w io.Writer) error {
 	t, err := template.New("card").Funcs(template.FuncMap{
-		"count": grouped, "percent": percent, "number": number, "bars": bars, "balance": func(b *Balance) []bar { return shares(b.Classes, c.Rows-b.Nulls) },
+		"count": grouped, "brief": brief, "percent": percent, "number": number, "bars": bars, "balance": func(b *Balance) []bar { return shares(b.Classes, c.Rows-b.Nulls) },
 		"top": func(col Column) []bar { return shares(col.Top, c.Rows-col.Nulls) },
 	}).Parse(page)
 	if err != nil {
@@ -58,6 +59,20 @@ func number(f *float64) string {
 		return ""
 	}
 	return strconv.FormatFloat(*f, 'g', 6, 64)
+}
+
+// brief is a bound as it is shown: numbers of six digits, instants to the second.
+func brief(s string) string {
+	if f, err := strconv.ParseFloat(s, 64); err == nil {
+		if f == math.Trunc(f) && math.Abs(f) < 1e15 {
+			return strconv.FormatFloat(f, 'f', -1, 64)
+		}
+		return number(&f)
+	}
+	if at, _, ok := strings.Cut(s, "."); ok && strings.HasSuffix(s, "Z") {
+		return at + "Z"
+	}
+	return s
 }
 
 // bar is a bar of a chart, in units of the drawing.
