@@ -13,7 +13,7 @@ import (
 	"github.com/forebay/forebay/registry/feature"
 )
 
-// KindNewestRow is the first byte of a record that this package writes.
+// KindNewestRow is the first byte of the record of a newest row.
 const KindNewestRow = 1
 
 // MaxRecord is the greatest length of a record, 64 MiB.

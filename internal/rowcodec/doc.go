@@ -1,5 +1,6 @@
 // Package rowcodec encodes the record that the online store keeps for one
-// entity of one generation of a view: the newest row's features and its version.
+// entity of one generation of a view: the newest row's features and its version, or
+// the state of its windows.
 //
 // A [Codec] is compiled once per generation and then encodes rows of columns and
 // decodes chosen features of a record straight into columns, without looking at
@@ -29,6 +30,13 @@
 // at most, with one invalid), so that Redis allocates for them what it allocates
 // for a bare string of 400 bytes.
 //
-// The first byte says what kind of record it is. This package knows the newest
-// row (1); other kinds share the first 33 bytes, which is all the store looks at.
+// The first byte says what kind of record it is: the newest row (1), or what an
+// entity of a windowed view has seen (2, and 3 where that is little; integers are
+// big-endian, so that a store orders such records by epoch and offset):
+//
+//	 0      1         9          17
+//	+------+---------+----------+--------------------------------+-----------+
+//	| kind | epoch 8 | offset 8 | state (materialize/window), at | CRC-32C 4 |
+//	|      |         |          | least 12 bytes with filling    | little-e. |
+//	+------+---------+----------+--------------------------------+-----------+
 package rowcodec
