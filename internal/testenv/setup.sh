@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what the tests need beside Go: redis-server, Java 17 with the Kafka jars, and a Python with readers of
+# Sets up what the tests need beside Go: redis-server, Java 17 with the Kafka jars, the ClickHouse engine, and a Python with readers of
 # Iceberg tables. What is missing is installed from Debian's packages when this runs as root on Debian; else it is
 # named, and the tests that need it skip (with CI=true they fail).
 #   setup.sh CACHE   CACHE is a folder for what is downloaded
@@ -15,8 +15,9 @@ wanted=()
 have redis-server || wanted+=(redis-server)
 have java || wanted+=(openjdk-17-jre-headless)
 have mvn || wanted+=(maven)
+have npm || wanted+=(npm) # fetches the ClickHouse engine
 have python3 && python3 -c 'import venv, ensurepip' 2>/dev/null || wanted+=(python3 python3-venv)
-have gcc || wanted+=(gcc libc6-dev) # the race detector needs a C compiler
+have gcc || wanted+=(gcc libc6-dev) # the race detector and the ClickHouse engine need a C compiler
 if ((${#wanted[@]})); then
   if [[ $(id -u) == 0 ]] && have apt-get; then
     echo "installing ${wanted[*]}" >&2
@@ -36,6 +37,10 @@ fi
 
 if have mvn && have java; then
   "$here/kafka-jars.sh" >/dev/null || echo "the Kafka jars could not be fetched from Maven Central; Kafka tests are skipped" >&2
+fi
+
+if have npm; then
+  "$here/clickhouse-lib.sh" >/dev/null || echo "the ClickHouse engine could not be fetched from npm; ClickHouse tests are skipped" >&2
 fi
 
 python=$cache/venv/bin/python

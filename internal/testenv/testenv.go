@@ -1,5 +1,6 @@
 // Package testenv starts the real services that tests need: Redis (single,
-// Sentinel, Cluster) and Kafka (one broker or three, with kill and revive).
+// Sentinel, Cluster), Kafka (one broker or three, with kill and revive) and ClickHouse (the
+// engine behind its HTTP interface).
 //
 // A service is started once per test process, on a free port of 127.0.0.1, in a
 // temporary folder, and stopped with it. Where its program is missing the test skips

@@ -289,7 +289,7 @@ next:
 	return len(rows), last, nil
 }
 
-// version is the order of versions as one number of 256 bits, signs flipped where that makes
+// versionSQL is the order of versions as one number of 256 bits, signs flipped where that makes
 // unsigned order of signed numbers.
 const versionSQL = "bitOr(bitOr(bitShiftLeft(toInt256(%[1]s), 192), bitShiftLeft(toInt256(toUInt64(bitXor(%[2]s, toInt64('-9223372036854775808')))), 128)), " +
 	"bitOr(bitShiftLeft(toInt256(toUInt64(bitXor(%[3]s, toInt64('-9223372036854775808')))), 64), toInt256(toUInt64(bitXor(%[4]s, toInt64('-9223372036854775808'))))))"
@@ -308,7 +308,12 @@ func (j *joiner) query(r *joinRole, row *rowReader, staged int, last int64) stri
 	for i := range max(len(keys), 1) {
 		on = append(on, "s."+key(i)+" = d."+key(i))
 	}
-	right = append(right, ident(colEventTime), ident(colIngestedAt), ident(colMajor), ident(colMinor), ident(colInvalid))
+	right = append(right, ident(colEventTime), ident(colIngestedAt), ident(colMajor), ident(colMinor))
+	bad := "''"
+	if r.table.invalid > 0 { // a column that is carried through the join costs
+		right = append(right, ident(colInvalid))
+		bad = "ifNull(d." + ident(colInvalid) + ", '')"
+	}
 	for _, f := range r.fields {
 		right = append(right, ident(f.Name))
 	}
@@ -320,7 +325,10 @@ func (j *joiner) query(r *joinRole, row *rowReader, staged int, last int64) stri
 	} else {
 		on = append(on, "s.t >= d."+ident(colEventTime))
 	}
-	where := fmt.Sprintf("%s <= %d AND %s <= %s", ident(colLog), r.table.number, ident(colEventTime), int64Literal(last))
+	where := fmt.Sprintf("%s <= %d", ident(colLog), r.table.number)
+	if last < r.table.newest {
+		where += fmt.Sprintf(" AND %s <= %s", ident(colEventTime), int64Literal(last))
+	}
 	if j.r.KnownAt != nil {
 		where += fmt.Sprintf(" AND %s <= %s", ident(colIngestedAt), int64Literal(*j.r.KnownAt))
 	}
@@ -331,7 +339,7 @@ func (j *joiner) query(r *joinRole, row *rowReader, staged int, last int64) stri
 	for _, c := range []string{colEventTime, colIngestedAt, colMajor, colMinor} {
 		out = append(out, "ifNull(d."+ident(c)+", toInt64(0))")
 	}
-	out = append(out, "ifNull(d."+ident(colInvalid)+", '')")
+	out = append(out, bad)
 	out = append(out, row.columns("d.")...)
 	return fmt.Sprintf("SELECT %s FROM (SELECT %s FROM %s) AS s ASOF LEFT JOIN (SELECT %s FROM %s WHERE %s) AS d ON %s SETTINGS join_use_nulls = 1",
 		strings.Join(out, ", "), left, r.staging, strings.Join(right, ", "), j.s.viewTable(r.View), where, strings.Join(on, " AND "))
