@@ -173,3 +173,7 @@ func both(t *testing.T, cfg httpapi.Config, test func(t *testing.T, e *fakeEngin
 		test(t, e, newClient("http://in-process", o))
 	})
 }
+
+func (e *fakeEngine) Explain(_ context.Context, req selection.Request, entity []httpapi.TextField) (*api.Explanation, error) {
+	return &api.Explanation{Revision: req.Service, Features: []api.ExplainedFeature{{Name: fmt.Sprint(req.Features, entity), Value: []byte("1")}}}, nil
+}

@@ -157,7 +157,7 @@ type lookupTarget struct {
 	redis   *bench.Redis                        // nil where there is none to compare with
 	body    func(entities, features int) []byte // of a request of random entities
 	key     func(features int) (pattern string) // of the records of the views read, as SCAN takes it
-	header  []string // of every request
+	header  []string                            // of every request
 	project string
 	width   int // features of a request, where the repository decides
 	done    func() error

@@ -35,6 +35,7 @@ func (r *requested) check(cmd *cobra.Command) error {
 func (c *cli) getCommand() *cobra.Command {
 	var r requested
 	var at *int64
+	var explain bool
 	cmd := &cobra.Command{
 		Use:   "get (--service S | --features F,…) key=value…",
 		Short: "Look up the features of one entity",
@@ -57,11 +58,15 @@ some, are given as name=value. Prints each feature with its value, status, event
 		}
 		return c.withHead(slog.LevelWarn, func(ctx context.Context, a *app.App, _ []string) error {
 			a.SetClock(at)
+			if explain {
+				return c.getExplained(ctx, a, o)
+			}
 			return c.get(ctx, a, o)
 		})(cmd, pairs)
 	}
 	r.flags(cmd)
 	cmd.Flags().Var(instant{&at}, "at", "look up as if it were this instant, to look at historical data")
+	cmd.Flags().BoolVar(&explain, "explain", false, "say where each value comes from: record, generation, offset, times")
 	return cmd
 }
 

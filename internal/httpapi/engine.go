@@ -21,6 +21,9 @@ type Engine interface {
 	// Plan prepares lookups of what a request asks for. Equal requests of one
 	// revision and one set of live generations should get the same plan.
 	Plan(ctx context.Context, req selection.Request) (Plan, error)
+	// Explain says where the values of one entity's features come from; entity has all
+	// keys and request fields. A mistake in it is an *InputError.
+	Explain(ctx context.Context, req selection.Request, entity []TextField) (*api.Explanation, error)
 	// Push reads rows of a source, one JSON object each, and writes them to the
 	// online and the offline store. If any row is rejected none is written. The
 	// rows' memory is the caller's again once it returns. An unknown source is

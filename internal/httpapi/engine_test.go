@@ -303,3 +303,7 @@ func (e *memoryEngine) load(t testing.TB, v *registry.FeatureView, path string) 
 	}
 	e.tables[v.Name] = table
 }
+
+func (e *memoryEngine) Explain(_ context.Context, req selection.Request, entity []TextField) (*api.Explanation, error) {
+	return &api.Explanation{Revision: req.Service, Features: []api.ExplainedFeature{{Name: fmt.Sprint(req.Features, entity), Value: []byte("1")}}}, nil
+}

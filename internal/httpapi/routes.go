@@ -24,6 +24,7 @@ func (s *Server) table(metrics *prometheus.Registry) []route {
 	scrape := promhttp.HandlerFor(metrics, promhttp.HandlerOpts{ErrorLog: promLog{s}})
 	return []route{
 		{method: http.MethodPost, path: "/v1/features", handle: s.features, describe: plainError, bounded: true},
+		{method: http.MethodGet, path: "/v1/explain", handle: s.explain, describe: plainError, bounded: true},
 		{method: http.MethodPost, path: "/v1/push/{source}", handle: s.push, describe: plainError, bounded: true},
 		{method: http.MethodPost, path: "/v1/datasets", handle: s.buildDataset, describe: plainError},
 		{method: http.MethodGet, path: "/v1/datasets", handle: s.datasets, describe: plainError},

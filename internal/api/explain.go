@@ -1,0 +1,55 @@
+package api
+
+import "encoding/json"
+
+// Explanation says where the values of one entity's features come from: the answer of GET /v1/explain.
+type Explanation struct {
+	Revision string `json:"revision"`
+	// Instant is the instant that was looked up, RFC 3339 in UTC, as all instants here.
+	Instant  string             `json:"instant"`
+	Features []ExplainedFeature `json:"features"`
+}
+
+// ExplainedFeature is one value and where it comes from: a record of a view, or an expression over others.
+type ExplainedFeature struct {
+	Name      string          `json:"name"`
+	Value     json.RawMessage `json:"value"`
+	Status    string          `json:"status"`
+	EventTime *string         `json:"event_timestamp"`
+	// AgeSeconds is how old the value is at the instant; null where there is none.
+	AgeSeconds *float64 `json:"age_seconds"`
+	// View and Feature are what was asked for; Expr is how it is computed from the source's row, or from Inputs.
+	View    string `json:"view"`
+	Feature string `json:"feature"`
+	Expr    string `json:"expr,omitempty"`
+	// Record is the record that it was read from; null for an on-demand feature.
+	Record *ExplainedRecord `json:"record,omitempty"`
+	// Inputs are what an on-demand feature was computed from: "view.feature", or the name of a request field.
+	Inputs []string `json:"inputs,omitempty"`
+}
+
+// ExplainedRecord is a record of the online store.
+type ExplainedRecord struct {
+	View       string `json:"view"`
+	Generation int    `json:"generation"`
+	// Live says whether the generation is the one that lookups read by default.
+	Live bool `json:"live"`
+	// Keys are the entity's join keys and their values.
+	Keys json.RawMessage `json:"keys"`
+	// TTL is the view's; "" for any age.
+	TTL   string `json:"ttl,omitempty"`
+	Found bool   `json:"found"`
+	Bytes int    `json:"bytes,omitempty"`
+	// Kind is the first byte: 1 for a newest row.
+	Kind       int     `json:"kind,omitempty"`
+	EventTime  *string `json:"event_timestamp,omitempty"`
+	IngestedAt *string `json:"ingested_at,omitempty"`
+	// Partition and Offset are those of the Kafka record that wrote it; or Row is the row's position in a file
+	// or push, which was taken in at TakenIn.
+	Partition *int64  `json:"partition,omitempty"`
+	Offset    *int64  `json:"offset,omitempty"`
+	Row       *int64  `json:"row,omitempty"`
+	TakenIn   *string `json:"taken_in,omitempty"`
+	// Error is why the record cannot be read; its values are INVALID.
+	Error string `json:"error,omitempty"`
+}
