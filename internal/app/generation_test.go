@@ -153,6 +153,28 @@ func TestKeptIsNotPromoted(t *testing.T) {
 	wantStates(t, a, "2 live, 1 old")
 }
 
+// TestBackToAnEarlierMeaning: a revision whose generation was kept up to date needs no filling to go live.
+func TestBackToAnEarlierMeaning(t *testing.T) {
+	dir := repository(t)
+	a := open(t, dir)
+	fill(t, a)
+	change(t, a, dir, twice)
+	materialized(t, a)
+	change(t, a, dir, definitions)
+	wantStates(t, a, "2 live, 1 ready")
+	if err := a.tendOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantStates(t, a, "2 old, 1 live")
+	if _, err := a.RollbackGeneration(t.Context(), "latest", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.tendOnce(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantStates(t, a, "2 live pinned, 1 ready")
+}
+
 // TestColumnAdded: a source gains a column; what is kept is fed on.
 func TestColumnAdded(t *testing.T) {
 	dir := repository(t)

@@ -154,6 +154,9 @@ func (a *App) tendOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := a.proposeReady(ctx, head, p); err != nil {
+		return err
+	}
 	found, err := a.surplus(ctx, head, p, false)
 	if err != nil {
 		return err
@@ -173,6 +176,37 @@ func (a *App) tendOnce(ctx context.Context) error {
 			}
 			a.log.Info("dropped a generation", "view", s.View, "generation", s.Generation, "kept_since", s.ended)
 			return nil
+		}
+	}
+	return nil
+}
+
+// proposeReady makes the generations of a revision live that have caught up without anybody filling
+// them: a revision that goes back to an earlier meaning finds its generation kept up to date.
+func (a *App) proposeReady(ctx context.Context, head *registry.Revision, p *pointers) error {
+	live, err := p.store.Live(ctx)
+	if err != nil {
+		return err
+	}
+	list, err := views(head, nil)
+	if err != nil {
+		return err
+	}
+	unknown := func(*registry.Source) map[int32]int64 { return nil } // the log's offsets will do
+	for _, v := range list {
+		if live[v.View.Name] == 0 || live[v.View.Name] == v.Number {
+			continue
+		}
+		all, err := a.generationsOf(ctx, head, v, unknown, false)
+		if err != nil {
+			return err
+		}
+		for _, g := range all {
+			if g.Current && g.State == GenerationReady {
+				if err := p.propose(ctx, g.View, g.Generation); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil
