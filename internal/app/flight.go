@@ -18,7 +18,14 @@ type flights struct{ e *engine }
 
 var _ flight.Engine = flights{}
 
-func newFlights(e *engine) flight.Engine { return flights{e} }
+// flightOptions asks for the same API keys as the HTTP server does.
+func (a *App) flightOptions(e *engine, listen string) flight.Options {
+	o := flight.Options{Listen: listen, Engine: flights{e}, Log: a.log}
+	for _, key := range a.env.Server.APIKeys {
+		o.APIKeys = append(o.APIKeys, string(key))
+	}
+	return o
+}
 
 // Build implements flight.Engine.
 func (f flights) Build(ctx context.Context, c flight.Command, spine, out string) (api.Dataset, error) {

@@ -63,7 +63,7 @@ func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) 
 	var flights *flight.Server
 	if o.FlightListen != "" {
 		var at net.Addr
-		if flights, at, err = flight.Start(ctx, o.FlightListen, newFlights(e), a.log); err != nil {
+		if flights, at, err = flight.Start(ctx, a.flightOptions(e, o.FlightListen)); err != nil {
 			return errors.Join(err, server.Stop(context.WithoutCancel(ctx)))
 		}
 		if o.FlightReady != nil {

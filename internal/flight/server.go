@@ -84,19 +84,29 @@ type Server struct {
 	served chan struct{}
 }
 
+// Options says where and what to serve.
+type Options struct {
+	Listen string // host:port; port 0 picks a free one
+	Engine Engine
+	Log    *slog.Logger
+	// APIKeys, where there are any, are the keys of which a call must carry one.
+	APIKeys []string
+}
+
 // Start listens and serves until Stop. It returns the address that it listens on.
-func Start(ctx context.Context, listen string, e Engine, log *slog.Logger) (*Server, net.Addr, error) {
+func Start(ctx context.Context, o Options) (*Server, net.Addr, error) {
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", listen)
+	l, err := lc.Listen(ctx, "tcp", o.Listen)
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen for Arrow Flight on %s: %w", listen, err)
+		return nil, nil, fmt.Errorf("listen for Arrow Flight on %s: %w", o.Listen, err)
 	}
-	s := &Server{engine: e, log: log, served: make(chan struct{}), grpc: grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))}
+	s := &Server{engine: o.Engine, log: o.Log, served: make(chan struct{})}
+	s.grpc = grpc.NewServer(append(newKeys(o.APIKeys).options(), grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))...)
 	flight.RegisterFlightServiceServer(s.grpc, s)
 	go func() {
 		defer close(s.served)
 		if err := s.grpc.Serve(l); err != nil {
-			log.Error("Arrow Flight is no longer served", "error", err)
+			s.log.Error("Arrow Flight is no longer served", "error", err)
 		}
 	}()
 	return s, l.Addr(), nil
