@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 
 func record(entity string, order byte) online.Record {
 	v := make([]byte, online.OrderStart+online.OrderLen)
-	v[online.OrderLen] = order
+	v[0], v[online.OrderLen] = 1, order
 	return online.Record{Key: online.Key{View: "v", Generation: 1, Entity: []byte(entity)}, Value: v}
 }
 

@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
-// ErrRecord means: a record given to Write is too short to carry its order. It is a
-// mistake of the caller; nothing was written.
+// ErrRecord means: a record given to Write is too short to carry its order, or has a
+// kind or TTL that cannot be. It is a mistake of the caller; nothing was written.
 var ErrRecord = errors.New("not a record")
+
+// MaxTTL is the greatest TTL of a record: 100 years.
+const MaxTTL = 100 * 365 * 24 * time.Hour
 
 // Order is the part of an encoded record that orders it against others under
 // its key: shared bytes, compared as unsigned ones. It is empty for what is too
@@ -30,8 +34,14 @@ func Newer(value, than []byte) bool { return bytes.Compare(Order(value), Order(t
 // CheckRecords returns ErrRecord if one of the records cannot be written. Every Store calls it first.
 func CheckRecords(records []Record) error {
 	for i := range records {
-		if r := &records[i]; len(r.Value) < OrderStart+OrderLen {
+		r := &records[i]
+		switch {
+		case len(r.Value) < OrderStart+OrderLen:
 			return fmt.Errorf("%w: record %d, of %s@%d, has %d bytes, want at least %d", ErrRecord, i, r.Key.View, r.Key.Generation, len(r.Value), OrderStart+OrderLen)
+		case r.Value[0] == 0:
+			return fmt.Errorf("%w: record %d, of %s@%d, starts with the byte 0, which is no kind of record", ErrRecord, i, r.Key.View, r.Key.Generation)
+		case r.TTL < 0 || r.TTL > MaxTTL:
+			return fmt.Errorf("%w: record %d, of %s@%d, is to be kept for %v: want 0, for ever, to %v", ErrRecord, i, r.Key.View, r.Key.Generation, r.TTL, MaxTTL)
 		}
 	}
 	return nil

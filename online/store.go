@@ -9,6 +9,7 @@ package online
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // Key names one record: an entity of a generation of a view of a project. How a
@@ -29,8 +30,16 @@ const (
 // Record is an encoded record to be written, as internal/rowcodec makes it.
 type Record struct {
 	Key   Key
-	Value []byte
+	Value []byte // its first byte is not 0
+	// TTL is how long the store keeps the record after the write that put it there, by
+	// the wall clock; then it is absent for readers and writers alike, and its room is
+	// free some time later. A write that is stale leaves the time as it is. 0 is for ever;
+	// a part of a millisecond counts as a whole one.
+	TTL time.Duration
 }
+
+// Millis is the TTL in milliseconds, rounded up; 0 for none.
+func (r *Record) Millis() int64 { return int64((r.TTL + time.Millisecond - 1) / time.Millisecond) }
 
 // WriteMode says what to do with a record that is there already.
 type WriteMode uint8

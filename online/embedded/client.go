@@ -220,6 +220,7 @@ func (c *Client) Write(ctx context.Context, records []online.Record, mode online
 		body = binary.AppendUvarint(body, uint64(n))
 		for i := range records[:n] {
 			body = appendBytes(appendKey(body, records[i].Key), records[i].Value)
+			body = binary.AppendUvarint(body, uint64(records[i].Millis()))
 		}
 		err := c.do(ctx, "write", "write records", body, func(m *message) {
 			res.Applied += m.int()

@@ -12,6 +12,7 @@ const (
 	recordSpace = 0x01
 	resumeSpace = 0x02
 	liveSpace   = 0x03
+	expirySpace = 0x04
 )
 
 // appendGeneration appends what the keys of a view's generation start with.

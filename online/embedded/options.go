@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -41,7 +42,8 @@ type Options struct {
 	// failed, say. It must not return. Default: the process exits with status 1.
 	Fatal func(error)
 
-	fs vfs.FS // of the database's own files; for tests
+	fs  vfs.FS           // of the database's own files; for tests
+	now func() time.Time // the clock of expiries; for tests
 }
 
 func (o Options) withDefaults() Options {
@@ -65,6 +67,9 @@ func (o Options) withDefaults() Options {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1) //nolint:revive // Pebble calls it where it cannot go on; it must not return
 		}
+	}
+	if o.now == nil {
+		o.now = time.Now
 	}
 	if o.fs == nil {
 		o.fs = vfs.Default

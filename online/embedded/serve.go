@@ -197,7 +197,7 @@ func dispatch(ctx context.Context, store online.Store, name string, body []byte)
 		mode := online.WriteMode(m.int())
 		records := make([]online.Record, m.count())
 		for i := range records {
-			records[i] = online.Record{Key: m.key(), Value: m.bytes()}
+			records[i] = online.Record{Key: m.key(), Value: m.bytes(), TTL: m.ttl()}
 		}
 		if mode > online.Always {
 			m.fail()

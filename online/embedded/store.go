@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -30,6 +31,9 @@ type Store struct {
 	db    *pebble.DB
 	locks [stripes]sync.Mutex
 	room  room
+
+	expiring  expiring
+	stopSweep func() // and waits for it
 
 	// open is held for reading by everything that uses db, which would panic once closed.
 	open   sync.RWMutex
@@ -72,6 +76,16 @@ func Open(o Options) (*Store, error) {
 	}
 	if err != nil {
 		return fail(errors.Join(err, owner.release()))
+	}
+	sweeping, cancel := context.WithCancel(context.Background())
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		s.sweeping(sweeping)
+	}()
+	s.stopSweep = func() {
+		cancel()
+		<-swept
 	}
 	return s, nil
 }
@@ -132,6 +146,7 @@ func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error 
 	}
 	defer s.open.RUnlock()
 	var key, data []byte
+	now := s.o.now()
 	ends := make([]int, len(keys)) // of each record in data; -1 if there is none
 	for i, k := range keys {
 		if i&63 == 63 && ctx.Err() != nil {
@@ -146,11 +161,15 @@ func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error 
 		if err != nil {
 			return s.failed(doing, err)
 		}
-		if data == nil {
-			data = make([]byte, 0, (len(value)+16)*len(keys))
+		if record, present := stored(value, now); present {
+			if data == nil {
+				data = make([]byte, 0, (len(record)+16)*len(keys))
+			}
+			data = append(data, record...)
+			ends[i] = len(data)
+		} else {
+			ends[i] = -1
 		}
-		data = append(data, value...)
-		ends[i] = len(data)
 		if err := closer.Close(); err != nil {
 			return s.failed(doing, err)
 		}
@@ -220,6 +239,7 @@ type step struct {
 	order []int // records sorted by key, then the newest first
 	ends  []int // of each record's key in keys
 	locks [stripes / 64]uint64
+	value []byte // what is stored for a record
 }
 
 func (st *step) key(i int) []byte {
@@ -251,7 +271,7 @@ func (s *Store) step(st *step, records []online.Record, mode online.WriteMode, l
 	// Every writer takes its locks in the same order, so that none waits for
 	// one that waits for it.
 	s.lock(&st.locks, (*sync.Mutex).Lock)
-	wait := last && !s.o.NoSync
+	wait, now := last && !s.o.NoSync, s.o.now()
 	err = func() error {
 		defer s.lock(&st.locks, (*sync.Mutex).Unlock)
 		for n, i := range st.order {
@@ -260,15 +280,19 @@ func (s *Store) step(st *step, records []online.Record, mode online.WriteMode, l
 			}
 			replace, err := true, error(nil)
 			if mode == online.IfNewer {
-				replace, err = s.newer(st.key(i), records[i].Value)
+				replace, err = s.newer(st.key(i), records[i].Value, now)
 			}
 			if err == nil && replace {
 				applied++
-				err = batch.Set(st.key(i), records[i].Value, nil)
+				st.value = appendStored(st.value[:0], &records[i], now)
+				err = batch.Set(st.key(i), st.value, nil)
 			}
 			if err != nil {
 				return err
 			}
+		}
+		if err := s.expiring.note(batch, records); err != nil {
+			return err
 		}
 		if wait {
 			return s.db.ApplyNoSyncWait(batch, pebble.Sync)
@@ -279,6 +303,9 @@ func (s *Store) step(st *step, records []online.Record, mode online.WriteMode, l
 		// Without the locks: others may see the records before they are on disk, as
 		// they may in any case, and their own writes come later in the log.
 		err = batch.SyncWait()
+	}
+	if err == nil {
+		s.expiring.noted(records)
 	}
 	return applied, err
 }
@@ -292,7 +319,7 @@ func (s *Store) lock(set *[stripes / 64]uint64, do func(*sync.Mutex)) {
 }
 
 // newer reports whether a record replaces the one under its key.
-func (s *Store) newer(key, value []byte) (bool, error) {
+func (s *Store) newer(key, value []byte, now time.Time) (bool, error) {
 	old, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return true, nil
@@ -300,7 +327,8 @@ func (s *Store) newer(key, value []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	return online.Newer(value, old), closer.Close()
+	record, present := stored(old, now)
+	return !present || online.Newer(value, record), closer.Close()
 }
 
 // Resumes implements online.Store.
@@ -400,10 +428,11 @@ func (s *Store) SetLive(ctx context.Context, view string, generation int) error 
 	})
 }
 
-// Drop implements online.Store. It is two range deletions, however many records there are.
+// Drop implements online.Store. It is a few range deletions, however many records there are.
 func (s *Store) Drop(ctx context.Context, view string, generation int) error {
+	defer s.expiring.forget(view, generation)
 	return s.commit(ctx, "drop a generation", func(b *pebble.Batch) error {
-		for _, space := range []byte{resumeSpace, recordSpace} {
+		for _, space := range []byte{resumeSpace, recordSpace, expirySpace} {
 			prefix := appendGeneration(nil, space, view, generation)
 			if err := b.DeleteRange(prefix, after(prefix), nil); err != nil {
 				return err
@@ -416,8 +445,11 @@ func (s *Store) Drop(ctx context.Context, view string, generation int) error {
 // Usage implements online.Store. The bytes are those of keys and records, before
 // compression.
 func (s *Store) Usage(ctx context.Context, view string, generation int) (records, size int64, err error) {
-	prefix := appendGeneration(nil, recordSpace, view, generation)
+	prefix, now := appendGeneration(nil, recordSpace, view, generation), s.o.now()
 	err = s.scan(ctx, "count records", prefix, func(rest, value []byte) error {
+		if _, present := stored(value, now); !present {
+			return nil
+		}
 		records++
 		size += int64(len(prefix) + len(rest) + len(value))
 		return nil
@@ -438,6 +470,7 @@ func (s *Store) Ping(ctx context.Context) error {
 func (s *Store) Close() error {
 	s.once.Do(func() {
 		s.stopServe()
+		s.stopSweep()
 		s.open.Lock()
 		defer s.open.Unlock()
 		s.closed = true

@@ -6,17 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/forebay/forebay/online"
 )
 
-// What goes over the socket: HTTP/1.1, POST /1/<call>, both bodies a row of
+// What goes over the socket: HTTP/1.1, POST /2/<call>, both bodies a row of
 // unsigned varints (numbers, lengths) and bytes. Nothing of it is kept. The two
 // ends may be of different releases, so the path begins with the protocol's version.
 //
 //	call        request                           answer
 //	get         n × key                           n × (0, or 1 + length and record)
-//	write       mode, n × (key, record)           applied, stale
+//	write       mode, n × (key, record, ttl in ms) applied, stale
 //	resumes     view, generation                  n × (input, position)
 //	setresumes  n × (view, generation, input, position)
 //	live                                          n × (view, generation)
@@ -27,7 +28,7 @@ import (
 //
 // A key is a view, a generation and an entity key; a text is its length and its bytes.
 const (
-	wirePath      = "/1/"
+	wirePath      = "/2/"
 	projectHeader = "Forebay-Project"
 	errorHeader   = "Forebay-Error" // the code of a call that failed; its message is the body
 )
@@ -106,6 +107,16 @@ func (m *message) bytes() []byte {
 	b := m.rest[:n:n]
 	m.rest = m.rest[n:]
 	return b
+}
+
+// ttl reads a number of milliseconds that a record may be kept.
+func (m *message) ttl() time.Duration {
+	n := m.number()
+	if n > uint64(online.MaxTTL/time.Millisecond) {
+		m.fail()
+		return 0
+	}
+	return time.Duration(n) * time.Millisecond
 }
 
 func (m *message) text() string { return string(m.bytes()) }

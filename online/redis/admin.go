@@ -162,9 +162,12 @@ func parseInfo(text string) map[string]string {
 
 // check looks through what a server says of itself.
 func check(addr string, info map[string]string) (warnings []string) {
-	// Records have no expiry, so that a policy of volatile keys spares them.
-	if p := info["maxmemory_policy"]; strings.HasPrefix(p, "allkeys-") {
+	switch p := info["maxmemory_policy"]; {
+	case strings.HasPrefix(p, "allkeys-"):
 		warnings = append(warnings, fmt.Sprintf("redis %s: maxmemory_policy is %s: it drops records when memory is short, and lookups answer NOT_FOUND for them; set it to noeviction", addr, p))
+	case strings.HasPrefix(p, "volatile-"):
+		// The records of windowed views have an expiry; others are spared.
+		warnings = append(warnings, fmt.Sprintf("redis %s: maxmemory_policy is %s: it drops records of windowed views when memory is short, and lookups answer NOT_FOUND for them; set it to noeviction", addr, p))
 	}
 	if v := info["redis_version"]; v != "" {
 		if major, err := strconv.Atoi(strings.SplitN(v, ".", 2)[0]); err == nil && major < 6 {

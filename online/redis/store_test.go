@@ -331,7 +331,7 @@ func TestScriptIsForgotten(t *testing.T) {
 }
 
 func TestCheck(t *testing.T) {
-	for policy, want := range map[string]int{"allkeys-lru": 1, "noeviction": 0, "volatile-lru": 0} {
+	for policy, want := range map[string]int{"allkeys-lru": 1, "noeviction": 0, "volatile-lru": 1} {
 		n := testenv.RedisServer(t, "--maxmemory-policy", policy, "--maxmemory", "100mb")
 		warnings, err := open(t, Options{Addrs: []string{n.Addr}}).Check(t.Context())
 		if err != nil || len(warnings) != want {

@@ -76,19 +76,24 @@ func (s *Store) Write(ctx context.Context, records []online.Record, mode online.
 type call struct {
 	keys   []string
 	values []any // []byte
+	ttl    int64 // of all of them, milliseconds; 0 for none
 	always bool
 	source bool // the script is sent whole, where the server does not know it
 	cmd    goredis.Cmder
 }
 
 func (c *call) queue(ctx context.Context, pipe goredis.Pipeliner) {
+	args := c.values
+	if c.ttl > 0 {
+		args = append(slices.Clip(args), c.ttl)
+	}
 	switch {
 	case c.always:
-		c.cmd = pipe.Set(ctx, c.keys[0], c.values[0], 0)
+		c.cmd = pipe.Set(ctx, c.keys[0], c.values[0], time.Duration(c.ttl)*time.Millisecond)
 	case c.source:
-		c.cmd = pipe.Eval(ctx, writeScript, c.keys, c.values...)
+		c.cmd = pipe.Eval(ctx, writeScript, c.keys, args...)
 	default:
-		c.cmd = pipe.EvalSha(ctx, writeSHA, c.keys, c.values...)
+		c.cmd = pipe.EvalSha(ctx, writeSHA, c.keys, args...)
 	}
 }
 
@@ -120,8 +125,9 @@ func (s *Store) calls(records []online.Record, mode online.WriteMode) []*call {
 	var last *call
 	size := 0
 	for n, i := range order {
-		if last == nil || mode == online.Always || slots[i] != slots[order[n-1]] || len(last.keys) == callRecords || size >= callBytes {
-			last, size = &call{always: mode == online.Always}, 0
+		ttl := records[i].Millis()
+		if last == nil || mode == online.Always || slots[i] != slots[order[n-1]] || ttl != last.ttl || len(last.keys) == callRecords || size >= callBytes {
+			last, size = &call{always: mode == online.Always, ttl: ttl}, 0
 			calls = append(calls, last)
 		}
 		last.keys, last.values = append(last.keys, keys[i]), append(last.values, records[i].Value)
@@ -158,7 +164,7 @@ func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err
 			case goredis.IsTryAgainError(err) && len(c.keys) > 1:
 				// The slot is moving, and has some of the keys here and some there.
 				for i := range c.keys {
-					again = append(again, &call{keys: c.keys[i : i+1], values: c.values[i : i+1], source: c.source})
+					again = append(again, &call{keys: c.keys[i : i+1], values: c.values[i : i+1], ttl: c.ttl, source: c.source})
 				}
 				last = err
 			case passing(err):

@@ -1,12 +1,13 @@
 -- Writes records, each only if it is newer than what is under its key.
 --   KEYS[i]  the key of a record; all of one slot
 --   ARGV[i]  the record: a byte of kind, 32 bytes of order, and the rest
+--   ARGV[#KEYS+1]  if there, the milliseconds after which those that are written go
 -- Returns how many were newer.
 --
 -- The order is compared byte by byte: Lua compares strings by the locale of the
 -- server. Of the old record only its order is fetched, not the whole of it.
 local byte, call = string.byte, redis.call
-local applied = 0
+local applied, ttl = 0, ARGV[#KEYS + 1]
 for i = 1, #KEYS do
   local key, value = KEYS[i], ARGV[i]
   local old = call('GETRANGE', key, 1, 32)
@@ -21,7 +22,11 @@ for i = 1, #KEYS do
     end
   end
   if newer then
-    call('SET', key, value)
+    if ttl then
+      call('SET', key, value, 'PX', ttl)
+    else
+      call('SET', key, value)
+    end
     applied = applied + 1
   end
 end
