@@ -395,7 +395,12 @@ func TestAmbiguousPrefix(t *testing.T) {
 	}
 }
 
-func TestManifestFixture(t *testing.T) {
+// TestManifestFixtures reads manifests of every format that there was.
+func TestManifestFixtures(t *testing.T) {
+	two := must(os.ReadFile("testdata/manifest-v2.json"))
+	if m, err := Unmarshal(two); err != nil || !bytes.Equal(must(m.Marshal()), two) || m.Kept == nil || len(m.States) != 1 || m.Request.Service != "delay" || m.Inputs.Definitions == "" {
+		t.Errorf("got %+v, %v", m, err)
+	}
 	raw := must(os.ReadFile("testdata/manifest-v1.json"))
 	m, err := Unmarshal(raw)
 	if err != nil {
