@@ -8,7 +8,7 @@ export GOFLAGS ?= -buildvcs=false
 CACHE    := $(CURDIR)/.cache
 GOLANGCI := $(CACHE)/bin/golangci-lint
 GOLANGCI_VERSION := v2.15.0
-FUZZTIME ?= 10s
+FUZZTIME ?= 60s
 # Packages where goroutines meet: tested with the race detector.
 RACE := ./online/... ./materialize/... ./internal/httpapi/... ./internal/app/... ./registry/history/... ./offline/parquet/... ./sdk/...
 
@@ -44,7 +44,7 @@ lint-setup:
 bench: ## Go benchmarks; figures on this machine
 	go test -run '^$$' -bench . -benchmem ./...
 
-fuzz: ## every fuzz test for FUZZTIME each (default 10s)
+fuzz: ## every fuzz test for FUZZTIME each (default 60s)
 	@for pkg in $$(grep -rlE '^func Fuzz' --include='*_test.go' . | xargs -n1 dirname | sort -u); do \
 	  for f in $$(grep -hoE '^func (Fuzz[A-Za-z0-9_]+)' $$pkg/*_test.go | awk '{print $$2}'); do \
 	    echo "fuzz $$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \

@@ -217,6 +217,32 @@ func TestStateIsNotShared(t *testing.T) {
 	}
 }
 
+// What is as large as the limits let it be is answered; what is larger is refused.
+func TestLargeRequests(t *testing.T) {
+	s := newTestServer(t, Config{MaxBody: 2 << 20}, newStoreEngine(t))
+	key := strings.Repeat("k", 1<<20)
+	many := func(n int) string { return strings.TrimSuffix(strings.Repeat(`{"driver_id":1001},`, n), ",") }
+	for _, tc := range []struct {
+		name, body string
+		status     int
+	}{
+		{"a key of 1 MB", `{"features":["pair_stats"],"entities":[{"driver_id":1,"customer_id":"` + key + `"}]}`, 200},
+		{"a field's name of 1 MB", `{"service":"driver_svc","entities":[{"` + key + `":1}]}`, 400},
+		{"a number of 1 MB", `{"service":"driver_svc","entities":[{"driver_id":` + strings.Repeat("7", 1<<20) + `}]}`, 400},
+		{"10,000 entities", `{"service":"driver_svc","entities":[` + many(10000) + `]}`, 200},
+		{"one more", `{"service":"driver_svc","entities":[` + many(10001) + `]}`, 413},
+		{"more bytes than the limit", `{"service":"` + key + key + `"}`, 413},
+	} {
+		res := ask(t, s.Handler(), http.MethodPost, api.PathFeatures, tc.body)
+		if res.Code != tc.status || !json.Valid(res.Body.Bytes()) {
+			t.Errorf("%s: %d, want %d: %.200s", tc.name, res.Code, tc.status, res.Body)
+		}
+		if tc.status != 200 && res.Body.Len() > 4096 {
+			t.Errorf("%s: the error has %d bytes", tc.name, res.Body.Len())
+		}
+	}
+}
+
 func FuzzFeatures(f *testing.F) {
 	for _, seed := range []string{
 		`{"service":"wide_svc","entities":[{"driver_id":1001,"customer_id":"c-1"}]}`,
@@ -233,6 +259,11 @@ func FuzzFeatures(f *testing.F) {
 		}
 		if res.Code == http.StatusOK && !json.Valid(body) {
 			t.Fatalf("%q was taken", body)
+		}
+		for _, accept := range []string{api.TypeArrow, api.TypeMessagePack} {
+			if other := ask(t, s.Handler(), http.MethodPost, api.PathFeatures, string(body), "Accept", accept); other.Code != res.Code {
+				t.Fatalf("%q: %d as %s, %d as JSON", body, other.Code, accept, res.Code)
+			}
 		}
 	})
 }
