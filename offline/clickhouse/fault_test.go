@@ -323,6 +323,12 @@ func TestSnapshots(t *testing.T) {
 		if err != nil || at != st.Appended {
 			t.Errorf("state %d: rows up to append %d, want %d (%v)", i, at, st.Appended, err)
 		}
+		if was, err := s.TableAt(t.Context(), v, st.Snapshot); err != nil || was != st {
+			t.Errorf("state %d: %+v, %v; it was %+v", i, was, err, st)
+		}
+		if err := s.Pin(t.Context(), v, st.Snapshot, "kept"); err != nil {
+			t.Error(err)
+		}
 	}
 	if at, err := newest(offline.NoRows); at != 0 || err != nil {
 		t.Errorf("before the first: %d, %v", at, err)
@@ -330,6 +336,9 @@ func TestSnapshots(t *testing.T) {
 	for _, gone := range []string{uuid.NewString() + ".1", "nonsense", strings.TrimSuffix(states[2].Snapshot, "3") + "9"} {
 		if _, err := newest(gone); !errors.Is(err, offline.ErrSnapshotGone) {
 			t.Errorf("snapshot %s: %v", gone, err)
+		}
+		if err := s.Pin(t.Context(), v, gone, "kept"); !errors.Is(err, offline.ErrSnapshotGone) {
+			t.Errorf("pinning snapshot %s: %v", gone, err)
 		}
 	}
 }

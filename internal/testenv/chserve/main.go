@@ -171,7 +171,7 @@ func (b blockWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-func responseWriter(w http.ResponseWriter, r *http.Request, q url.Values) io.WriteCloser {
+func responseWriter(w http.ResponseWriter, q url.Values) io.WriteCloser {
 	if q.Get("compress") == "1" {
 		m := compress.LZ4
 		if strings.EqualFold(q.Get("network_compression_method"), "zstd") {
@@ -202,7 +202,7 @@ func summary(w http.ResponseWriter, st Stats, el float64) {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/ping" || (r.Method == "GET" && r.URL.RawQuery == "") {
+	if r.URL.Path == "/ping" || (r.Method == http.MethodGet && r.URL.RawQuery == "") {
 		io.WriteString(w, "Ok.\n")
 		return
 	}
@@ -273,7 +273,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		format = "TabSeparated"
 	}
 	if rev, _ := strconv.Atoi(q.Get("client_protocol_version")); rev > 0 && format == "Native" && helloRe.MatchString(sql) {
-		out := responseWriter(w, r, q)
+		out := responseWriter(w, q)
 		s.hello(out, rev)
 		out.Close()
 		return
@@ -323,7 +323,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Length", "0")
 		return
 	}
-	out := responseWriter(w, r, q)
+	out := responseWriter(w, q)
 	out.Write(data)
 	out.Close()
 	if strings.Contains(strings.ToUpper(sql), "DROP DATABASE") {
@@ -389,7 +389,7 @@ func (s *server) serveStream(w http.ResponseWriter, r *http.Request, q url.Value
 			break
 		}
 		if out == nil {
-			out = responseWriter(w, r, q)
+			out = responseWriter(w, q)
 		}
 		_, werr := out.Write(b)
 		ch.Free()
