@@ -420,19 +420,24 @@ func (d *decoder) acc(g *group, a *acc) {
 		a.sketch = d.sketches(g)
 	}
 	if g.top > 0 {
-		b, fail := d.sketch('f')
-		a.top = &frequent{fail: fail}
-		if fail == nil && d.err == nil {
-			sk, err := frequencies.NewFrequencyItemsSketchFromSlice[string](b, common.ItemSketchStringHasher{}, common.ItemSketchStringSerDe{})
-			if err = decoded("frequency", err); err != nil {
-				d.fail(err.Error())
-			}
-			a.top.sketch = sk
-		}
+		a.top = d.frequent()
 	}
 	if g.keys > 0 {
 		a.keys = d.keyed()
 	}
+}
+
+func (d *decoder) frequent() *frequent {
+	b, fail := d.sketch('f')
+	f := &frequent{fail: fail}
+	if fail == nil && d.err == nil {
+		sk, err := frequencies.NewFrequencyItemsSketchFromSlice[string](b, common.ItemSketchStringHasher{}, common.ItemSketchStringSerDe{})
+		if err = decoded("frequency", err); err != nil {
+			d.fail(err.Error())
+		}
+		f.sketch = sk
+	}
+	return f
 }
 
 func (d *decoder) items(g *group, n int64, limit int) []item {

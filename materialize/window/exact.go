@@ -291,7 +291,10 @@ func variance(s1, s2 *Exact, n, d int64) float64 {
 
 // quotient is S / n, rounded once.
 func quotient(s *Exact, n int64) float64 {
-	if f := s.Float64(); n == 1 {
+	if n == 1 {
+		return s.Float64()
+	}
+	if f, ok := s.over(uint64(n)); ok {
 		return f
 	}
 	a, exp := s.bigInt()
@@ -303,6 +306,43 @@ func quotient(s *Exact, n int64) float64 {
 	}
 	f, _ := new(big.Rat).SetFrac(a, den).Float64()
 	return f
+}
+
+// over is the sum over n, rounded once, by long division; false for a sum of many
+// words, which math/big divides.
+func (e *Exact) over(n uint64) (float64, bool) {
+	t := e.trimmed()
+	k := len(t.words)
+	if k == 0 {
+		return 0, true
+	}
+	// The quotient: two words of fraction, so that it has more bits than rounding
+	// looks at, and a word for the sign.
+	var q [9]uint64
+	if k+3 > len(q) {
+		return 0, false
+	}
+	neg := int64(t.words[k-1]) < 0
+	copy(q[2:], t.words)
+	if neg {
+		carry := uint64(1)
+		for i := 2; i < k+2; i++ {
+			q[i], carry = bits.Add64(^q[i], 0, carry)
+		}
+	}
+	rem := uint64(0)
+	for i := k + 1; i >= 0; i-- {
+		q[i], rem = bits.Div64(rem, q[i], n)
+	}
+	if rem != 0 {
+		q[0] |= 1
+	}
+	quo := Exact{low: t.low - 2, words: q[:k+3]}
+	f := quo.Float64()
+	if neg {
+		f = -f
+	}
+	return f, true
 }
 
 // Append encodes the sum: the number of bytes of its mantissa (0 for zero), the
