@@ -24,7 +24,8 @@ type Request struct {
 
 // Lookup answers a request. For each record the instant is Now, or its event
 // time if that is later; it is used if its event time is not before the instant
-// less the view's ttl. A record that cannot be read makes its values INVALID and is
+// less the view's ttl. The windows of a view are those at that instant; an entity that
+// has no event in the longest of them is NOT_FOUND, with the values of empty windows. A record that cannot be read makes its values INVALID and is
 // counted; only the store's errors are errors of the request. The caller calls
 // Release on the result.
 func Lookup(ctx context.Context, store online.Store, p *Plan, req Request) (*Result, error) {
@@ -76,6 +77,10 @@ func (r *Result) collectKeys(req *Request) {
 // twice is decoded twice: that costs what copying would.
 func (r *Result) decode(plan *role, role *roleResult, now int64) {
 	role.found, role.times = sized(role.found, r.Rows), sized(role.times, r.Rows)
+	if plan.windows != nil {
+		r.decodeWindows(plan, role, now)
+		return
+	}
 	for row, ref := range role.refs {
 		role.found[row], role.times[row] = feature.NotFound, NoTime
 		if ref < 0 || r.records[ref] == nil {

@@ -1,6 +1,6 @@
 // Package lookup answers requests for the newest features of entities from an
-// online store: it decides ttl and status, in one place for every store, and
-// computes on-demand features.
+// online store: it decides ttl and status and merges windows at the instant of the
+// lookup, in one place for every store, and computes on-demand features.
 //
 // A [Plan] is compiled once for a selection (a service of a revision, with its
 // live generations) and then run for any number of requests. A lookup is one
@@ -32,7 +32,8 @@ type role struct {
 	ttl        int64 // microseconds; 0 for any age
 	same       int   // the first role of the same view and generation
 	keys       []int
-	decoder    *rowcodec.Decoder
+	decoder    *rowcodec.Decoder // of newest rows; nil where windows is set
+	windows    *windowed
 }
 
 // NewPlan compiles a selection. The features and the encoding of each role are
@@ -43,10 +44,15 @@ func NewPlan(sel *selection.Selection) (*Plan, error) {
 	p := &Plan{sel: sel, roles: make([]role, len(sel.Roles))}
 	for i, r := range sel.Roles {
 		v := r.View.View
+		to := role{view: v.Name, generation: r.View.Number, keys: r.Keys, same: i}
 		if v.Windowed() {
-			return nil, fmt.Errorf("plan a lookup of %s: views with aggregations have no record of a newest row", r.View)
+			var err error
+			if to.windows, err = newWindowed(r.View, r.Features); err != nil {
+				return nil, err
+			}
+		} else {
+			to.decoder = rowcodec.For(r.View).Decoder(r.Features)
 		}
-		to := role{view: v.Name, generation: r.View.Number, keys: r.Keys, same: i, decoder: rowcodec.For(r.View).Decoder(r.Features)}
 		if v.TTL != feature.Lifetime {
 			to.ttl = int64(v.TTL)
 		}

@@ -3,6 +3,7 @@ package lookup
 import (
 	"math"
 
+	"github.com/forebay/forebay/materialize/window"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/selection"
@@ -19,8 +20,8 @@ type Result struct {
 	Columns  []*feature.Column
 	Statuses [][]feature.Status
 	// EventTimes are in microseconds, NoTime where there is none: those of the
-	// row a value is of, also where that is too old; of an on-demand feature the
-	// newest of its inputs'.
+	// row a value is of, also where that is too old; of a window the newest event of
+	// the entity; of an on-demand feature the newest of its inputs'.
 	EventTimes [][]int64
 	// Instant is the instant that was looked up, in microseconds: the request's,
 	// or the newest event time found if that is later.
@@ -39,6 +40,7 @@ type Result struct {
 	broken  feature.Bitmap   // of records, those that are corrupt
 	status  []feature.Status // the memory of statuses that are not shared
 	inputs  []*feature.Column
+	values  []feature.Value // of one record's windows
 }
 
 // roleResult is what one role found for each row.
@@ -47,6 +49,7 @@ type roleResult struct {
 	refs    []int32           // into the keys; -1 for a null key
 	found   []feature.Status
 	times   []int64
+	merger  window.Merger // of a windowed view
 }
 
 // stepResult is one on-demand feature.
@@ -71,7 +74,11 @@ func (p *Plan) newResult() *Result {
 		absent:     absentResult{columns: make([]*feature.Column, len(p.sel.Outputs))},
 	}
 	for i := range r.roles {
-		r.roles[i].columns = p.roles[i].decoder.Columns(1)
+		if w := p.roles[i].windows; w != nil {
+			r.roles[i].columns = w.columns()
+		} else {
+			r.roles[i].columns = p.roles[i].decoder.Columns(1)
+		}
 	}
 	for i, s := range p.sel.Steps {
 		f := s.View.Features[s.Feature]
@@ -109,6 +116,7 @@ func (r *Result) Release() {
 	reset(r.absent.columns)
 	clear(r.records)
 	clear(r.inputs)
+	clear(r.values)
 	clear(r.keyring.keys)
 	r.Corrupt, r.CorruptErr = 0, nil
 	r.plan.pool.Put(r)
