@@ -139,7 +139,7 @@ func startRedis(ctx context.Context, dir string) (addr string, stop func() error
 	if err != nil {
 		return "", stop, &app.Error{Err: errors.New("redis-server is missing"), Hint: "Install it, name a Redis with --redis host:port, or use --embedded."}
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", stop, fmt.Errorf("bench: %w", err)
 	}
@@ -148,7 +148,7 @@ func startRedis(ctx context.Context, dir string) (addr string, stop func() error
 	if err := l.Close(); err != nil {
 		return "", stop, fmt.Errorf("bench: %w", err)
 	}
-	cmd := exec.Command(program, "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no") //nolint:gosec // the user's own redis-server
+	cmd := exec.CommandContext(ctx, program, "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--appendonly", "no") //nolint:gosec // the user's own redis-server
 	if err := cmd.Start(); err != nil {
 		return "", stop, fmt.Errorf("bench: start redis-server: %w", err)
 	}
@@ -197,16 +197,16 @@ func (c *cli) startServer(ctx context.Context, args ...string) (*benchServer, er
 		URL string `json:"url"`
 	}
 	if err := json.NewDecoder(out).Decode(&ready); err != nil || ready.URL == "" {
-		return nil, errors.Join(fmt.Errorf("bench: the server did not start: %s", strings.TrimSpace(s.log.String())), s.stop())
+		s.stop()
+		return nil, fmt.Errorf("bench: the server did not start: %s", strings.TrimSpace(s.log.String()))
 	}
 	s.addr = strings.TrimPrefix(ready.URL, "http://")
 	return s, nil
 }
 
-func (s *benchServer) stop() error {
+func (s *benchServer) stop() {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
 	_ = s.cmd.Wait()
-	return nil
 }
 
 // cpu is the processor time that the server has taken so far; 0 where the system does not tell.

@@ -173,7 +173,10 @@ func (b *benchLookup) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, t.server.stop(), t.done()) }()
+	defer func() {
+		t.server.stop()
+		err = errors.Join(err, t.done())
+	}()
 	doc := lookupDocument{Machine: thisMachine(), Omitted: b.omit, Store: "embedded", Connections: b.connections}
 	if t.redis != nil {
 		doc.Store = "redis"

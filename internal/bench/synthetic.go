@@ -31,10 +31,14 @@ const seed = 7
 // First is the instant from which on the rows are.
 var First = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Source, Service and View are the names for a width.
-func Source(width int) string  { return "rows_" + strconv.Itoa(width) }
+// Source is the name of the source of a width.
+func Source(width int) string { return "rows_" + strconv.Itoa(width) }
+
+// Service is the name of the service of a width.
 func Service(width int) string { return "all_" + strconv.Itoa(width) }
-func View(width int) string    { return "stats_" + strconv.Itoa(width) }
+
+// View is the name of the view of a width.
+func View(width int) string { return "stats_" + strconv.Itoa(width) }
 
 // Entity is an entity of a lookup, as JSON.
 func Entity(dst []byte, number int) []byte {
