@@ -3,6 +3,8 @@ package joinsql
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -189,11 +191,32 @@ func (w *writer) table(i int) string {
 		}
 		return "read_parquet([" + strings.Join(files, ",") + "])"
 	case ClickHouse:
-		return "icebergLocal(" + w.text(t.Folder) + ", SETTINGS iceberg_snapshot_id = " + t.Snapshot + ")"
+		// Not icebergLocal, which reads one snapshot a query: the views are of several.
+		return clickhouseFiles(w, t.Files)
 	case Spark:
 		return "forebay." + w.name(w.q.Project) + ".views." + w.name(v.String()) + " VERSION AS OF " + t.Snapshot
 	}
 	return "iceberg." + w.name(w.q.Project) + "." + w.name(v.String()) + " FOR VERSION AS OF " + t.Snapshot
+}
+
+// clickhouseFiles reads files; a list of names may not cross folders.
+func clickhouseFiles(w *writer, files []string) string {
+	names := map[string][]string{}
+	for _, f := range files {
+		names[path.Dir(f)] = append(names[path.Dir(f)], path.Base(f))
+	}
+	var parts []string
+	for _, dir := range slices.Sorted(maps.Keys(names)) {
+		list := strings.Join(names[dir], ",")
+		if len(names[dir]) > 1 {
+			list = "{" + list + "}"
+		}
+		parts = append(parts, "file("+w.text(dir+"/"+list)+", Parquet)")
+	}
+	if len(parts) == 1 {
+		return parts[0]
+	}
+	return "(SELECT * FROM " + strings.Join(parts, " UNION ALL SELECT * FROM ") + ")"
 }
 
 // there reports whether a role's table exists.
@@ -215,7 +238,7 @@ func column(role, i int) string { return fmt.Sprintf("%sr%d_%d", own, role, i) }
 // empty adds nulls for a role whose table does not exist.
 func (w *writer) empty(i int) {
 	role := w.q.Selection.Roles[i]
-	w.f(",\nj%d AS (\n  SELECT %s.*, CAST(NULL AS BIGINT) AS %sr%d_at", i, w.from, own, i)
+	w.f(",\nj%d AS (\n  SELECT %s.*, CAST(NULL AS %s) AS %sr%d_at", i, w.from, w.typeName(feature.TypeInt64), own, i)
 	w.have = append(w.have, fmt.Sprintf("%sr%d_at", own, i))
 	for k, f := range role.Features {
 		w.f(", CAST(NULL AS %s) AS %s", w.typeName(role.View.View.Features[f].Type), column(i, k))
@@ -357,7 +380,12 @@ func (w *writer) result(outs []selection.Output) {
 			continue
 		}
 		role, value := w.q.Selection.Roles[o.From.Role], column(o.From.Role, o.From.Feature)
-		if ttl := role.View.View.TTL; ttl > 0 {
+		ttl := role.View.View.TTL
+		switch {
+		case ttl > 0 && w.d == ClickHouse && !o.Type.Kind.Fixed() && o.Type.Kind != feature.String && o.Type.Kind != feature.Bytes:
+			// ClickHouse has no null arrays: an empty one takes its place.
+			value = fmt.Sprintf("if(%sr%d_at >= %sat - %d, %s, [])", own, o.From.Role, own, int64(ttl), value)
+		case ttl > 0:
 			value = fmt.Sprintf("CASE WHEN %sr%d_at >= %sat - %d THEN %s END", own, o.From.Role, own, int64(ttl), value)
 		}
 		w.f(",\n  %s AS %s", value, w.name(o.Name))

@@ -16,6 +16,7 @@ import (
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 
+	"github.com/forebay/forebay/internal/testenv"
 	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/offline/dataset"
 	"github.com/forebay/forebay/offline/files"
@@ -192,6 +193,13 @@ func TestSpark(t *testing.T) {
 	}
 	t.Setenv("ICEBERG_JAR", filepath.Join(dir, "iceberg-spark-runtime-3.5_2.12-1.10.0.jar"))
 	compare(t, Spark, filepath.Join(dir, "venv", "bin", "python"))
+}
+
+// TestClickHouse is the same with the real engine.
+func TestClickHouse(t *testing.T) {
+	py := python(t)
+	t.Setenv("CLICKHOUSE_URL", "http://"+testenv.ClickHouse(t).Addr())
+	compare(t, ClickHouse, py)
 }
 
 func compare(t *testing.T, d Dialect, py string) {

@@ -8,7 +8,7 @@ r0 AS ( -- by_id@1: of each entity and event time the newest row
   SELECT * FROM (
     SELECT toUnixTimestamp64Micro(toDateTime64(event_timestamp, 6, 'UTC')) AS fb_r0_at, `id` AS fb_k0, `v_i` AS fb_r0_0, 1 AS fb_k,
       row_number() OVER (PARTITION BY `id`, event_timestamp ORDER BY _ingested_at DESC, _sequence_major DESC, _sequence_minor DESC) AS fb_n
-    FROM icebergLocal('/data/sqltest/views/by_id@1', SETTINGS iceberg_snapshot_id = 11)
+    FROM (SELECT * FROM file('/data/it''s.parquet', Parquet) UNION ALL SELECT * FROM file('/data/sqltest/views/by_id@1/data/a.parquet', Parquet))
     WHERE toUnixTimestamp64Micro(toDateTime64(_ingested_at, 6, 'UTC')) <= 5
   ) AS versions WHERE fb_n = 1
 ),
@@ -20,7 +20,7 @@ r1 AS ( -- both@1: of each entity and event time the newest row
   SELECT * FROM (
     SELECT toUnixTimestamp64Micro(toDateTime64(event_timestamp, 6, 'UTC')) AS fb_r1_at, `name` AS fb_k0, `id` AS fb_k1, `v_s` AS fb_r1_0, 1 AS fb_k,
       row_number() OVER (PARTITION BY `name`, `id`, event_timestamp ORDER BY _ingested_at DESC, _sequence_major DESC, _sequence_minor DESC) AS fb_n
-    FROM icebergLocal('/data/sqltest/views/both@1', SETTINGS iceberg_snapshot_id = 12)
+    FROM file('/data/b.parquet', Parquet)
     WHERE toUnixTimestamp64Micro(toDateTime64(_ingested_at, 6, 'UTC')) <= 5
   ) AS versions WHERE fb_n = 1
 ),
@@ -29,7 +29,7 @@ j1 AS (
   FROM j0 AS l ASOF LEFT JOIN r1 AS r ON l.fb_one = r.fb_k AND l.`name` = r.fb_k0 AND l.`id` = r.fb_k1 AND l.fb_at >= r.fb_r1_at
 ),
 j2 AS (
-  SELECT j1.*, CAST(NULL AS BIGINT) AS fb_r2_at, CAST(NULL AS Nullable(Int64)) AS fb_r2_0
+  SELECT j1.*, CAST(NULL AS Nullable(Int64)) AS fb_r2_at, CAST(NULL AS Nullable(Int64)) AS fb_r2_0
   FROM j1
 )
 SELECT `label`, `name`, `ts`, `id`,

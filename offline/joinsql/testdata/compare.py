@@ -1,5 +1,5 @@
 """Runs a query in an engine over a spine, and compares what comes out with a dataset, value for value and in
-order: compare.py duckdb|spark QUERY.sql SPINE.parquet DATASET.parquet OFFLINE_FOLDER [COLUMN…]. Floats of the columns named may differ
+order: compare.py duckdb|spark|clickhouse QUERY.sql SPINE.parquet DATASET.parquet OFFLINE_FOLDER [COLUMN…]. Floats of the columns named may differ
 by 1e-12, relatively: those that are sums."""
 import math
 import sys
@@ -52,6 +52,26 @@ def spark():
     return table
 
 
+def clickhouse():
+    import os
+    import urllib.request
+
+    def ask(text):
+        url = os.environ["CLICKHOUSE_URL"] + "/?default_format=Parquet&output_format_parquet_string_as_string=1&session_timezone=UTC"
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, data=text.encode())) as answer:
+                return answer.read()
+        except urllib.error.HTTPError as e:
+            raise SystemExit(e.read().decode())
+
+    name = f"spine_{os.getpid()}"
+    ask(f"CREATE TABLE {name} ENGINE = MergeTree ORDER BY tuple() AS SELECT * FROM file('{spine}', Parquet) SETTINGS schema_inference_make_columns_nullable = 1")
+    try:
+        return pq.read_table(pa.BufferReader(ask(query.replace("FROM spine", f"FROM {name}").rstrip().rstrip(";"))))
+    finally:
+        ask(f"DROP TABLE {name}")
+
+
 def plain(col):
     if pa.types.is_timestamp(col.type):
         col = col.cast(pa.timestamp("us", "UTC")).cast(pa.int64())
@@ -65,10 +85,10 @@ def same(a, b, name):
         return a == b and math.copysign(1, a) == math.copysign(1, b) or name in near and math.isclose(a, b, rel_tol=1e-12)
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(same(x, y, name) for x, y in zip(a, b))
-    return a == b
+    return a == b or engine == "clickhouse" and a == [] and b is None  # it has no null arrays
 
 
-got, want = {"duckdb": duckdb, "spark": spark}[engine](), pq.read_table(dataset)
+got, want = {"duckdb": duckdb, "spark": spark, "clickhouse": clickhouse}[engine](), pq.read_table(dataset)
 if got.column_names != want.column_names:
     raise SystemExit(f"columns {got.column_names}, want {want.column_names}")
 if got.num_rows != want.num_rows:
