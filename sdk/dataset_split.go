@@ -3,7 +3,6 @@ package sdk
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -111,10 +110,10 @@ func (d *Dataset) Card(label string) (Card, error) {
 
 // WriteJSONFile writes the card as JSON. A file that is there is replaced, once the new one is whole.
 func (c Card) WriteJSONFile(path string) error {
-	return replace(path, func(w io.Writer) error { return c.WriteJSON(w) })
+	return replace(path, c.WriteJSON)
 }
 
 // WriteHTMLFile writes the card as one page that needs nothing beside it, likewise.
 func (c Card) WriteHTMLFile(path string) error {
-	return replace(path, func(w io.Writer) error { return c.WriteHTML(w) })
+	return replace(path, c.WriteHTML)
 }

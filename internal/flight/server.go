@@ -243,7 +243,7 @@ func send(d api.Dataset, path string, stream flight.DataStreamWriter) (err error
 	w := flight.NewRecordWriter(stream, ipc.WithSchema(r.Schema()))
 	first := true
 	for r.Next() {
-		rec := r.Record()
+		rec := r.RecordBatch()
 		// A record's buffers are those that were read, and gRPC copies them once.
 		if first {
 			err, first = w.WriteWithAppMetadata(rec, about), false
@@ -313,7 +313,7 @@ func keep(path string, schema *arrow.Schema, r *flight.Reader) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	w := ipc.NewWriter(f, ipc.WithSchema(schema))
 	for r.Next() {
-		if err := w.Write(r.Record()); err != nil {
+		if err := w.Write(r.RecordBatch()); err != nil {
 			return errors.Join(err, w.Close())
 		}
 	}

@@ -187,7 +187,7 @@ func (run *Run) refresh(ctx context.Context) error {
 // tableOf says what a table held. When files were appended decides something only where known_at may hide
 // rows by it: then it is part of the content, else the same files are the same whenever they were ingested.
 func tableOf(v registry.ViewGeneration, st offline.TableState, knownAt *int64) (Table, error) {
-	print, err := plan.Fingerprint(v.Project, v.View)
+	fingerprint, err := plan.Fingerprint(v.Project, v.View)
 	if err != nil {
 		return Table{}, fmt.Errorf("fingerprint of %s: %w", v, err)
 	}
@@ -198,7 +198,7 @@ func tableOf(v registry.ViewGeneration, st offline.TableState, knownAt *int64) (
 	if content == "" && st.Snapshot != "" {
 		content = "snapshot:" + st.Snapshot
 	}
-	return Table{View: v.View.Name, Generation: v.Number, Fingerprint: print, Content: content}, nil
+	return Table{View: v.View.Name, Generation: v.Number, Fingerprint: fingerprint, Content: content}, nil
 }
 
 // views are the generations that the roles read, each once, sorted.

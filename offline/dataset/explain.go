@@ -97,7 +97,7 @@ const (
 // maxUnused is how many rows that were not used are named.
 const maxUnused = 20
 
-// ErrNoRow: the dataset has no row of that number.
+// ErrNoRow means: the dataset has no row of that number.
 var ErrNoRow = errors.New("the dataset has no such row")
 
 // Explain says where the values of a row of a dataset come from, by reading the logs of its sources.

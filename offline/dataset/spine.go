@@ -18,7 +18,7 @@ import (
 // spines is where copies of spines lie: below the manifests, called by the SHA-256 of their bytes.
 const spines = folder + "spines/"
 
-// ErrSpineGone: the copy of a dataset's spine is not there.
+// ErrSpineGone means: the copy of a dataset's spine is not there.
 var ErrSpineGone = errors.New("the dataset's spine is gone")
 
 // keepSpine copies a spine, as it is, to where it is found again, called by the SHA-256 of its bytes.

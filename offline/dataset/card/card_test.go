@@ -32,10 +32,10 @@ func rows(n, size int) func() iter.Seq2[arrow.Record, error] {
 				for i := from; i < min(n, from+size); i++ {
 					b.Field(0).(*array.TimestampBuilder).Append(arrow.Timestamp(i * 1e6))
 					d := b.Field(1).(*array.Float64Builder)
-					switch {
-					case i%10 == 3:
+					switch i % 10 {
+					case 3:
 						d.AppendNull()
-					case i%10 == 4:
+					case 4:
 						d.Append(math.NaN())
 					default:
 						d.Append(float64(i % 10))
