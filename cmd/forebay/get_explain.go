@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -32,6 +33,9 @@ func (c *cli) getExplained(ctx context.Context, a *app.App, o app.GetOptions) er
 		if f.Expr != "" {
 			c.printf("  computed   %s:%s = %s\n", f.View, f.Feature, f.Expr)
 		}
+		if w := f.Window; w != nil {
+			c.printf("  window     %s of %s, %s\n", w.Function, cmp.Or(w.Column, "rows"), windowText(w))
+		}
 		if len(f.Inputs) > 0 {
 			c.printf("  from       %s\n", strings.Join(f.Inputs, ", "))
 		}
@@ -40,6 +44,13 @@ func (c *cli) getExplained(ctx context.Context, a *app.App, o app.GetOptions) er
 		}
 	}
 	return nil
+}
+
+func windowText(w *api.ExplainedWindow) string {
+	if w.From == nil {
+		return "all events up to " + w.To
+	}
+	return fmt.Sprintf("events after %s up to %s: %d hops of %s", *w.From, w.To, w.Hops, w.Hop)
 }
 
 func explainedRecord(r *api.ExplainedRecord) string {
@@ -56,6 +67,8 @@ func explainedRecord(r *api.ExplainedRecord) string {
 	switch {
 	case !r.Found:
 		b.WriteString("             there is none\n")
+	case r.Epoch != nil:
+		fmt.Fprintf(&b, "             %d bytes, every event before offset %d of epoch %d\n", r.Bytes, *r.NextOffset, *r.Epoch)
 	case r.Error != "":
 		fmt.Fprintf(&b, "             %d bytes that cannot be read: %s\n", r.Bytes, r.Error)
 	default:

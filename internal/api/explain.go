@@ -24,8 +24,22 @@ type ExplainedFeature struct {
 	Expr    string `json:"expr,omitempty"`
 	// Record is the record that it was read from; null for an on-demand feature.
 	Record *ExplainedRecord `json:"record,omitempty"`
+	// Window is what the value aggregates; null of a view without aggregations.
+	Window *ExplainedWindow `json:"window,omitempty"`
 	// Inputs are what an on-demand feature was computed from: "view.feature", or the name of a request field.
 	Inputs []string `json:"inputs,omitempty"`
+}
+
+// ExplainedWindow is a window at the instant of the lookup: the events later than From, up to To.
+type ExplainedWindow struct {
+	Function string `json:"function"`
+	Column   string `json:"column,omitempty"`
+	Length   string `json:"length"`
+	Hop      string `json:"hop"`
+	// From and Hops, the number of hops merged, are left out of a lifetime.
+	From *string `json:"from,omitempty"`
+	To   string  `json:"to"`
+	Hops int64   `json:"hops_merged,omitempty"`
 }
 
 // ExplainedRecord is a record of the online store.
@@ -40,7 +54,7 @@ type ExplainedRecord struct {
 	TTL   string `json:"ttl,omitempty"`
 	Found bool   `json:"found"`
 	Bytes int    `json:"bytes,omitempty"`
-	// Kind is the first byte: 1 for a newest row.
+	// Kind is the first byte: 1 for a newest row, 2 and 3 for windows.
 	Kind       int     `json:"kind,omitempty"`
 	EventTime  *string `json:"event_timestamp,omitempty"`
 	IngestedAt *string `json:"ingested_at,omitempty"`
@@ -50,6 +64,9 @@ type ExplainedRecord struct {
 	Offset    *int64  `json:"offset,omitempty"`
 	Row       *int64  `json:"row,omitempty"`
 	TakenIn   *string `json:"taken_in,omitempty"`
+	// Epoch and NextOffset are those of a record of windows: it holds every event before that offset.
+	Epoch      *int64 `json:"epoch,omitempty"`
+	NextOffset *int64 `json:"next_offset,omitempty"`
 	// Error is why the record cannot be read; its values are INVALID.
 	Error string `json:"error,omitempty"`
 }

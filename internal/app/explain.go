@@ -11,6 +11,7 @@ import (
 	"github.com/forebay/forebay/internal/httpapi"
 	"github.com/forebay/forebay/internal/rowcodec"
 	"github.com/forebay/forebay/online"
+	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/selection"
 )
@@ -88,6 +89,7 @@ func (e *engine) explain(ctx context.Context, o GetOptions) (*api.Explanation, e
 			role := &sel.Roles[from.Role]
 			f.Expr = role.View.View.Features[role.Features[from.Feature]].Expr
 			f.Record = records[from.Role]
+			f.Window = explainedWindow(role.View.View, role.Features[from.Feature], found.Instant)
 		case from.Step >= 0:
 			step := &sel.Steps[from.Step]
 			f.Expr = step.View.Features[step.Feature].Expr
@@ -150,6 +152,26 @@ func (e *engine) records(ctx context.Context, sel *selection.Selection, keys []*
 	return all, nil
 }
 
+// explainedWindow is the window of a view's feature at an instant; nil of a view without windows.
+func explainedWindow(v *registry.FeatureView, index int, instant int64) *api.ExplainedWindow {
+	for _, a := range v.Aggregations { // features are theirs, one for each of their windows
+		if index >= len(a.Windows) {
+			index -= len(a.Windows)
+			continue
+		}
+		length := a.Windows[index].Length()
+		w := &api.ExplainedWindow{Function: a.Function, Column: a.Column, Length: string(a.Windows[index]), To: feature.FormatTimestamp(instant)}
+		if length == feature.Lifetime {
+			return w
+		}
+		hop := int64(v.Hop(length))
+		from := feature.FloorDiv(instant-int64(length), hop) * hop
+		w.Hop, w.From, w.Hops = v.Hop(length).String(), instantText(from), (instant-from+hop-1)/hop
+		return w
+	}
+	return nil
+}
+
 // filesSince is the least instant, in microseconds, that a file can have been taken in at: no
 // partition of Kafka has as many offsets (docs/decisions/0001).
 const filesSince = 1e14
@@ -159,11 +181,18 @@ func describeRecord(to *api.ExplainedRecord, role *selection.Role, rec []byte) {
 	if len(rec) > 0 {
 		to.Kind = int(rec[0])
 	}
-	if !role.View.View.Windowed() {
-		if _, err := rowcodec.For(role.View).Open(rec); err != nil {
+	if role.View.View.Windowed() {
+		epoch, offset, _, err := rowcodec.DecodeWindow(rec)
+		if err != nil {
 			to.Error = err.Error()
 			return
 		}
+		to.Epoch, to.NextOffset = &epoch, &offset
+		return
+	}
+	if _, err := rowcodec.For(role.View).Open(rec); err != nil {
+		to.Error = err.Error()
+		return
 	}
 	v, err := rowcodec.Version(rec)
 	if err != nil {
