@@ -38,8 +38,11 @@ type Pushed struct {
 type PushedView struct {
 	View       string `json:"view"`
 	Generation int    `json:"generation"`
-	Applied    int    `json:"applied"`
+	Applied    int    `json:"applied"` // rows; of a windowed view the entities
 	Stale      int    `json:"stale"`
+	// Unbuilt says of a windowed view that it has no records yet: materialize makes them, of
+	// these rows too.
+	Unbuilt bool `json:"unbuilt,omitempty"`
 }
 
 // Push writes the rows of a file to a source's log and the features computed
@@ -108,25 +111,44 @@ func (a *App) push(ctx context.Context, head *registry.Revision, src *registry.S
 	if err != nil {
 		return nil, err
 	}
+	if err := refuseTopic(src, written); err != nil {
+		return nil, err
+	}
 	if err := checkKeys(written, src, rows); err != nil {
 		return nil, &Error{Code: codeBadRows, Err: err}
+	}
+	windows := make([]*windowPush, len(written))
+	for i, v := range written {
+		if v.View.Windowed() { // before the rows are in the log
+			if windows[i], err = newWindowPush(ctx, on, v); err != nil {
+				return nil, err
+			}
+		}
 	}
 	if err := ingest.Push(ctx, off, src, rows); err != nil {
 		return nil, err
 	}
 	done := &Pushed{Source: src.Name, Rows: int64(rows.Rows), Views: []PushedView{}}
 	sink := &onlineSink{store: on}
-	for _, v := range written {
+	for i, v := range written {
 		out := feature.NewBatch(v.program.Fields(), rows.Rows)
 		v.program.Apply(rows, out)
-		applied, stale, err := sink.Write(ctx, v.ViewGeneration, out, false)
+		view := PushedView{View: v.View.Name, Generation: v.Number}
+		switch w := windows[i]; {
+		case w == nil:
+			view.Applied, view.Stale, err = sink.Write(ctx, v.ViewGeneration, out, false)
+		case w.epoch == 0:
+			view.Unbuilt = true
+		default:
+			view.Applied, err = w.run(ctx, out)
+		}
 		if err != nil {
 			return nil, &Error{
 				Err:  fmt.Errorf("the rows are in the log of %s, but not all of them are online: %w", src.Name, err),
 				Hint: "Do not push them again: `forebay materialize` brings them online.",
 			}
 		}
-		done.Views = append(done.Views, PushedView{v.View.Name, v.Number, applied, stale})
+		done.Views = append(done.Views, view)
 	}
 	return done, nil
 }
@@ -146,7 +168,7 @@ func (a *App) writtenViews(ctx context.Context, head *registry.Revision, src *re
 	}
 	var written []compiledView
 	for _, v := range list {
-		if v.View.Source != src.Name || v.View.Windowed() {
+		if v.View.Source != src.Name {
 			continue
 		}
 		program, err := expr.CompileView(v.Project, v.View)
@@ -179,6 +201,12 @@ func (a *App) pushJSON(ctx context.Context, head *registry.Revision, src *regist
 	var nulls *nullKeysError
 	if errors.As(err, &nulls) {
 		answer.Rejected = nulls.rows
+		return answer, nil
+	}
+	if Code(err) == codeTopicOrders {
+		for i := range objects {
+			answer.Rejected = append(answer.Rejected, api.RejectedRow{Row: i, Message: err.Error() + "; produce them to the topic"})
+		}
 		return answer, nil
 	}
 	if err != nil {

@@ -26,5 +26,13 @@ func (a *App) openRedis(ctx context.Context) (online.Store, error) {
 	if err := s.Ping(ctx); err != nil {
 		return nil, errors.Join(unavailable(err, fmt.Sprintf("Is Redis running there? Its address is online.addrs of environment %s in forebay.yaml.", a.env.Name)), s.Close())
 	}
+	// What the servers are set up to do with records when memory is short, somebody must know.
+	warnings, err := s.Check(ctx)
+	if err != nil {
+		a.log.WarnContext(ctx, "cannot see whether Redis is set up to keep records", "error", err)
+	}
+	for _, w := range warnings {
+		a.log.WarnContext(ctx, w)
+	}
 	return s, nil
 }

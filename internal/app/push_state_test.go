@@ -1,0 +1,209 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/forebay/forebay/online"
+	"github.com/forebay/forebay/registry/expr"
+	"github.com/forebay/forebay/registry/feature"
+)
+
+const windowDefinitions = `kind: Entity
+name: airport
+join_keys: [{name: origin, type: string}]
+---
+kind: Source
+name: departures
+timestamp: date
+columns: {date: timestamp, origin: string, delay: int64}
+files: {glob: "data/*.csv"}
+---
+kind: FeatureView
+name: delays
+entities: [airport]
+source: departures
+filter: "delay != null"
+aggregations:
+  - {function: count, windows: [1h, 24h]}
+  - {function: sum, column: delay, windows: [24h]}
+`
+
+// windowRepository is a repository of windows whose generation counts as built.
+func windowRepository(t *testing.T, definitions string) *App {
+	t.Helper()
+	dir := repository(t)
+	write(t, filepath.Join(dir, "features.yaml"), definitions)
+	a := open(t, dir)
+	apply(t, a)
+	return a
+}
+
+func setEpoch(t *testing.T, a *App, epoch int64) {
+	t.Helper()
+	on, err := a.onlineStore(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := on.SetResumes(t.Context(), []online.Resume{{View: "delays", Generation: 1, Input: resumeEpoch, Position: strconv.FormatInt(epoch, 10)}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestPushToWindows: pushed rows are in the windows at once, and leave them
+// without another write.
+func TestPushToWindows(t *testing.T) {
+	a := windowRepository(t, windowDefinitions)
+	e, err := a.newEngine(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	push := func(rows ...string) {
+		t.Helper()
+		var objects [][]byte
+		for _, r := range rows {
+			objects = append(objects, []byte(r))
+		}
+		if answer, err := e.Push(t.Context(), "departures", objects); err != nil || answer.Accepted != len(rows) {
+			t.Fatalf("%+v, %v", answer, err)
+		}
+	}
+	want := func(when string, values ...string) {
+		t.Helper()
+		for i, ref := range []string{"delays:count_1h", "delays:count_24h", "delays:delay_sum_24h"} {
+			if got := get(t, a, ref, "SFO"); got != values[i] {
+				t.Errorf("%s, %s is %s, want %s", when, ref, got, values[i])
+			}
+		}
+	}
+	push(`{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":1}`)
+	want("before the view is built", "0 NOT_FOUND", "0 NOT_FOUND", "null NOT_FOUND")
+	setEpoch(t, a, 5)
+	push(`{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":10}`, `{"date":"2001-01-02T12:00:00Z","origin":"SFO","delay":3}`, `{"date":"2001-01-02T12:00:00Z","origin":"SFO"}`, `{"date":"2001-01-02T12:00:00Z","origin":"JFK","delay":4}`)
+	want("after a push", "1 PRESENT", "2 PRESENT", "13 PRESENT")
+	push(`{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":10}`)
+	want("after the same row again", "2 PRESENT", "3 PRESENT", "23 PRESENT")
+	for at, values := range map[string][]string{
+		"2001-01-03T01:00": {"0 PRESENT", "3 PRESENT", "23 PRESENT"},
+		"2001-01-03T20:00": {"0 PRESENT", "2 PRESENT", "20 PRESENT"},
+		"2001-01-05":       {"0 NOT_FOUND", "0 NOT_FOUND", "null NOT_FOUND"},
+	} {
+		instant, err := feature.ParseTimestamp(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.SetClock(&instant)
+		want("at "+at, values...)
+	}
+	// Records of an epoch that is gone count for nothing.
+	setEpoch(t, a, 6)
+	push(`{"date":"2001-01-05T00:00:00Z","origin":"SFO","delay":1}`)
+	want("in a new epoch", "1 PRESENT", "1 PRESENT", "1 PRESENT")
+}
+
+// TestConcurrentPushesToWindows: of rows that are pushed at the same time to the same
+// entities none is lost and none counts twice.
+func TestConcurrentPushesToWindows(t *testing.T) {
+	a := windowRepository(t, windowDefinitions)
+	head, err := a.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	on, err := a.onlineStore(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	setEpoch(t, a, 5)
+	written, err := a.writtenViews(t.Context(), head, head.Project.Source("departures"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const pushers, pushes, entities = 4, 25, 3
+	var wg sync.WaitGroup
+	failed := make(chan error, pushers)
+	for range pushers {
+		wg.Go(func() {
+			for i := range pushes {
+				w, err := newWindowPush(t.Context(), on, written[0])
+				if err == nil {
+					_, err = w.run(t.Context(), pushedRows(written[0].program, entities, int64(i)))
+				}
+				if err != nil {
+					failed <- err
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		t.Fatal(err)
+	default:
+	}
+	for i := range entities {
+		if got, want := get(t, a, "delays:count_24h", fmt.Sprint("A", i)), fmt.Sprintf("%d PRESENT", pushers*pushes); got != want {
+			t.Errorf("entity %d: %s, want %s", i, got, want)
+		}
+	}
+	// A view that is built anew in the middle of a push: the push says so.
+	w, err := newWindowPush(t.Context(), on, written[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	setEpoch(t, a, 6)
+	if _, err := w.run(t.Context(), pushedRows(written[0].program, 1, 0)); !errors.Is(err, errEpoch) {
+		t.Errorf("%v, want that it was built anew", err)
+	}
+}
+
+// pushedRows is a row for each of some entities, as the view makes them.
+func pushedRows(program *expr.View, entities int, minute int64) *feature.Batch {
+	b := feature.NewBatch(program.Fields(), entities)
+	start, _ := feature.ParseTimestamp("2001-01-02T12:00")
+	for i := range entities {
+		for _, c := range b.Columns {
+			if c.Type == feature.TypeString {
+				c.Append(feature.OfString(fmt.Sprint("A", i)))
+			} else {
+				c.Append(feature.OfInt64(minute))
+			}
+		}
+		b.Versions = append(b.Versions, feature.Version{EventTime: start + minute*60_000_000})
+		b.Rows++
+	}
+	return b
+}
+
+// TestPushBesideATopic: rows have no place in the order of a topic.
+func TestPushBesideATopic(t *testing.T) {
+	a := windowRepository(t, strings.Replace(windowDefinitions, "files:", "kafka: {topic: departures, format: json, key: [origin]}\nfiles:", 1))
+	e, err := a.newEngine(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := e.Push(t.Context(), "departures", [][]byte{[]byte(`{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":1}`)})
+	if err != nil || answer.Accepted != 0 || len(answer.Rejected) != 1 || !strings.Contains(answer.Rejected[0].Message, "produce them to the topic") {
+		t.Errorf("%+v, %v", answer, err)
+	}
+	file := filepath.Join(t.TempDir(), "rows.ndjson")
+	write(t, file, `{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":1}`)
+	_, err = a.Push(t.Context(), PushOptions{Source: "departures", File: file})
+	wantCode(t, err, codeTopicOrders)
+	off, err := a.offlineStore(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, err := a.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if log, err := off.Log(t.Context(), head.Project.Source("departures")); err != nil || log.Rows != 0 {
+		t.Errorf("the log has %d rows, %v; want none", log.Rows, err)
+	}
+}
