@@ -18,12 +18,12 @@ import (
 )
 
 // stateVersion is the first byte of an encoded state.
-const stateVersion = 1
+const stateVersion = 2
 
 // Append encodes a state. What the plan knows is not written: the grains, which
 // statistics a group keeps, the types. docs/format/window-state.md has the bytes:
 //
-//	1 byte    format version, 1
+//	1 byte    format version, 2
 //	varint    newest event time, microseconds
 //	a level at a time:
 //	  uvarint   number of tiles; a tile at a time, by start:
@@ -204,7 +204,7 @@ func appendText(dst []byte, s string) []byte {
 }
 
 // appendValue encodes a value whose type is known: bool one byte, int64 and timestamp
-// varints, float64 eight bytes big-endian, text its length and bytes.
+// varints, float64 as appendFloat, text its length and bytes.
 func appendValue(dst []byte, v feature.Value) []byte {
 	switch v.Kind() {
 	case feature.Bool:
@@ -212,7 +212,7 @@ func appendValue(dst []byte, v feature.Value) []byte {
 	case feature.Int64, feature.Timestamp:
 		return binary.AppendVarint(dst, v.Int64())
 	case feature.Float64:
-		return binary.BigEndian.AppendUint64(dst, v.Bits())
+		return appendFloat(dst, v.Float64())
 	}
 	return appendText(dst, v.Str())
 }
@@ -369,13 +369,7 @@ func (d *decoder) value(k feature.Kind) feature.Value {
 	case feature.Timestamp:
 		return feature.OfTimestamp(d.varint())
 	case feature.Float64:
-		if len(d.src) < 8 {
-			d.fail("cut off")
-			return feature.Value{}
-		}
-		u := binary.BigEndian.Uint64(d.src)
-		d.src = d.src[8:]
-		return ofFloatBits(u)
+		return feature.OfFloat64(d.float())
 	case feature.String:
 		return feature.OfString(d.text())
 	}

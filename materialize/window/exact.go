@@ -345,14 +345,17 @@ func (e *Exact) over(n uint64) (float64, bool) {
 	return f, true
 }
 
-// Append encodes the sum: the number of bytes of its mantissa (0 for zero), the
-// exponent of two as a zigzag varint, and the mantissa, an odd integer in
-// two's complement, big-endian, in as few bytes as hold it.
+// smallSum bounds the integers that are encoded as one number.
+const smallSum = 1 << 45
+
+// Append encodes the sum: an integer below 2^45 as the uvarint 2·zigzag; any other as
+// the uvarint 2·size + 1, the exponent of two as a zigzag varint, and the
+// mantissa, an odd integer in two's complement, big-endian, in size bytes, as few as hold it.
 func (e *Exact) Append(dst []byte) []byte {
-	n, exp := e.bigInt()
-	if n.Sign() == 0 {
-		return append(dst, 0)
+	if i, ok := e.Int64(); ok && -smallSum < i && i < smallSum {
+		return binary.AppendUvarint(dst, (uint64(i<<1)^uint64(i>>63))<<1)
 	}
+	n, exp := e.bigInt()
 	zeros := n.TrailingZeroBits()
 	n.Rsh(n, zeros)
 	size := n.BitLen()/8 + 1 // one bit more than the magnitude, for the sign
@@ -362,13 +365,22 @@ func (e *Exact) Append(dst []byte) []byte {
 		}
 		n.Add(n, new(big.Int).Lsh(big.NewInt(1), uint(8*size)))
 	}
-	dst = binary.AppendUvarint(dst, uint64(size))
+	dst = binary.AppendUvarint(dst, uint64(size)<<1|1)
 	dst = binary.AppendVarint(dst, int64(exp)+int64(zeros))
 	buf := make([]byte, size)
 	return append(dst, n.FillBytes(buf)...)
 }
 
-var errCutOff = errors.New("cut off")
+var (
+	errCutOff = errors.New("cut off")
+	errSum    = errors.New("a sum out of range")
+)
+
+// smallOf is the integer of a sum that is encoded as one number.
+func smallOf(u uint64) (int64, bool) {
+	u >>= 1
+	return int64(u>>1) ^ -int64(u&1), u < 2*smallSum
+}
 
 // maxExactBytes bounds what a decoder takes: squares of float64 span 4,200 bits,
 // and 64 more hold the count of any number of them.
@@ -381,15 +393,25 @@ func DecodeExact(src []byte) (e Exact, rest []byte, err error) {
 		return e, nil, errCutOff
 	}
 	src = src[n:]
-	if size == 0 {
+	if size&1 == 0 {
+		i, ok := smallOf(size)
+		if !ok {
+			return e, nil, errSum
+		}
+		if i != 0 {
+			e.AddInt(i)
+		}
 		return e, src, nil
+	}
+	if size >>= 1; size == 0 {
+		return e, nil, errSum
 	}
 	exp, n := binary.Varint(src)
 	if n <= 0 || uint64(len(src)-n) < size {
 		return e, nil, errCutOff
 	}
 	if size > maxExactBytes || exp < -5000 || exp > 5000 {
-		return e, nil, errors.New("a sum out of range")
+		return e, nil, errSum
 	}
 	mant := src[n : n+int(size)]
 	v := new(big.Int).SetBytes(mant)

@@ -303,11 +303,18 @@ func (d *decoder) mergeNumbers(g *group, n *need, a *acc) {
 // addExact reads a sum and adds it to e, where that is not nil.
 func (d *decoder) addExact(e *Exact) {
 	size := d.uvarint()
-	if size == 0 || d.err != nil {
+	if size&1 == 0 {
+		i, ok := smallOf(size)
+		if !ok {
+			d.fail("a sum out of range")
+		} else if e != nil && i != 0 {
+			e.AddInt(i)
+		}
 		return
 	}
+	size >>= 1
 	exp := d.varint()
-	if size > maxExactBytes || exp < -5000 || exp > 5000 || size > uint64(len(d.src)) {
+	if size == 0 || size > maxExactBytes || exp < -5000 || exp > 5000 || size > uint64(len(d.src)) {
 		d.fail("a sum out of range")
 		return
 	}
@@ -318,7 +325,7 @@ func (d *decoder) addExact(e *Exact) {
 	}
 	if size > 16 {
 		// Rare: values of very different magnitudes.
-		more, _, err := DecodeExact(append(binary.AppendVarint(binary.AppendUvarint(nil, size), exp), mantissa...))
+		more, _, err := DecodeExact(append(binary.AppendVarint(binary.AppendUvarint(nil, size<<1|1), exp), mantissa...))
 		if err != nil {
 			d.fail("a sum: " + err.Error())
 			return

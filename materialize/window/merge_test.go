@@ -117,7 +117,7 @@ func FuzzReader(f *testing.F) {
 		p.Add(s, Row{Version: b.Versions[i], Columns: b.Columns, Index: i})
 	}
 	f.Add(p.Append(nil, s))
-	f.Add([]byte{1})
+	f.Add([]byte{stateVersion})
 	few := p.Reader([]int{2, 9})
 	all := p.Reader([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20})
 	f.Fuzz(func(t *testing.T, src []byte) {

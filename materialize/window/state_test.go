@@ -534,7 +534,7 @@ func FuzzDecode(f *testing.F) {
 		p.Add(s, Row{Version: b.Versions[i], Columns: b.Columns, Index: i})
 	}
 	f.Add(p.Append(nil, s))
-	f.Add([]byte{1})
+	f.Add([]byte{stateVersion})
 	f.Fuzz(func(t *testing.T, src []byte) {
 		s, err := p.Decode(src)
 		if err != nil {
