@@ -295,6 +295,11 @@ func (d *decoder) byte() byte {
 }
 
 func (d *decoder) uvarint() uint64 {
+	if len(d.src) > 0 && d.src[0] < 0x80 { // most are this short
+		b := d.src[0]
+		d.src = d.src[1:]
+		return uint64(b)
+	}
 	v, n := binary.Uvarint(d.src)
 	if n <= 0 {
 		d.fail("cut off")
@@ -305,13 +310,8 @@ func (d *decoder) uvarint() uint64 {
 }
 
 func (d *decoder) varint() int64 {
-	v, n := binary.Varint(d.src)
-	if n <= 0 {
-		d.fail("cut off")
-		return 0
-	}
-	d.src = d.src[n:]
-	return v
+	u := d.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
 }
 
 // members reads the number of members of a set, plus one; 0 for a full one.

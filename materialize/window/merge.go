@@ -85,13 +85,18 @@ func (n *need) add(o output, g *group) {
 // Merger is memory that a Reader uses; keep one per goroutine. The zero Merger is ready for use.
 type Merger struct {
 	reader *Reader
-	bands  []acc // per window, from the nearest tail on, and group: what it holds and the one before does not
+	reach  []reach // per group
+	bands  []acc   // per window, from the nearest tail on, and group: what it holds and the one before does not
 	tails  []tail
 }
 
+// reach is the farthest band, plus one, in which anything of a group is read, and in which
+// its lists are.
+type reach struct{ any, lists int }
+
 func (m *Merger) prepare(r *Reader) {
 	if m.reader != r {
-		*m = Merger{reader: r, bands: make([]acc, len(r.windows)*len(r.needs)), tails: make([]tail, len(r.windows))}
+		*m = Merger{reader: r, reach: make([]reach, len(r.needs)), bands: make([]acc, len(r.windows)*len(r.needs)), tails: make([]tail, len(r.windows))}
 		return
 	}
 	for i := range m.bands {
@@ -132,6 +137,7 @@ func (r *Reader) Values(src []byte, t int64, m *Merger, dst []feature.Value) (va
 		return a.window - b.window
 	})
 	if seen {
+		r.reaches(m)
 		found = r.merge(&d, t, m)
 		if d.err == nil && len(d.src) > 0 {
 			d.fail("bytes left over")
@@ -156,6 +162,24 @@ func (r *Reader) Values(src []byte, t int64, m *Merger, dst []feature.Value) (va
 		}
 	}
 	return dst, newest, found, nil
+}
+
+// reaches finds how far back each group is read.
+func (r *Reader) reaches(m *Merger) {
+	clear(m.reach)
+	for band, tail := range m.tails {
+		for i := range r.outputs {
+			o := &r.outputs[i]
+			if o.window != tail.window {
+				continue
+			}
+			m.reach[o.group].any = band + 1
+			switch o.fn {
+			case First, FirstN, Last, LastN:
+				m.reach[o.group].lists = band + 1
+			}
+		}
+	}
 }
 
 // merge reads the levels, and merges each tile into the band of the nearest window
@@ -188,10 +212,10 @@ func (r *Reader) merge(d *decoder, t int64, m *Merger) (found bool) {
 				accs = m.bands[band*len(groups):]
 			}
 			for k := range groups {
-				if accs == nil || !r.needs[k].any {
+				if band >= m.reach[k].any {
 					d.skipAcc(&groups[k])
 				} else {
-					d.mergeAcc(&groups[k], &r.needs[k], &accs[k])
+					d.mergeAcc(&groups[k], &r.needs[k], &accs[k], band < m.reach[k].lists)
 				}
 			}
 		}
@@ -219,10 +243,13 @@ func (d *decoder) tileIndex(last int64, first bool, grain int64) int64 {
 }
 
 // skipAcc reads past what appendAcc wrote for g.
-func (d *decoder) skipAcc(g *group) { d.mergeAcc(g, &need{}, nil) }
+func (d *decoder) skipAcc(g *group) { d.mergeAcc(g, &nothing, nil, false) }
 
-// mergeAcc reads what appendAcc wrote for g, and merges into a what n names of it.
-func (d *decoder) mergeAcc(g *group, n *need, a *acc) {
+var nothing need
+
+// mergeAcc reads what appendAcc wrote for g, and merges into a what n names of it, its
+// lists only where they are asked for.
+func (d *decoder) mergeAcc(g *group, n *need, a *acc, lists bool) {
 	head := d.uvarint()
 	count := int64(head >> 1)
 	if count == 0 {
@@ -245,8 +272,8 @@ func (d *decoder) mergeAcc(g *group, n *need, a *acc) {
 		}
 		d.mergeNumbers(g, n, a)
 	}
-	d.mergeItems(g, count, g.firsts, n.firsts, func(it item) { a.firsts = keepFirst(a.firsts, it, n.firsts) })
-	d.mergeItems(g, count, g.lasts, n.lasts, func(it item) { a.lasts = keepLast(a.lasts, it, n.lasts) })
+	d.mergeItems(g, count, g.firsts, lists && n.firsts > 0, func(it item) { a.firsts = keepFirst(a.firsts, it, n.firsts) })
+	d.mergeItems(g, count, g.lasts, lists && n.lasts > 0, func(it item) { a.lasts = keepLast(a.lasts, it, n.lasts) })
 	if g.distinct > 0 {
 		if s := d.set(); n.distinct > 0 && d.err == nil {
 			a.distinct = a.distinct.merge(s, n.distinct)
@@ -361,16 +388,29 @@ func (d *decoder) peek(k feature.Kind) feature.Value {
 }
 
 // mergeItems reads the items of first or last, of which a state keeps kept, and hands
-// them on where want is not 0.
-func (d *decoder) mergeItems(g *group, n int64, kept, want int, keep func(item)) {
+// them on where they are wanted.
+func (d *decoder) mergeItems(g *group, n int64, kept int, wanted bool, keep func(item)) {
+	if !wanted {
+		d.skipItems(g, min(n, int64(kept)))
+		return
+	}
 	for i := int64(0); i < min(n, int64(kept)) && d.err == nil; i++ {
 		var it item
 		it.version.EventTime = d.varint()
 		it.version.IngestedAt = it.version.EventTime + d.varint()
 		it.version.Major, it.version.Minor = d.varint(), d.varint()
-		if it.value = d.peek(g.typ.Kind); want > 0 && d.err == nil {
+		if it.value = d.peek(g.typ.Kind); d.err == nil {
 			keep(it)
 		}
+	}
+}
+
+func (d *decoder) skipItems(g *group, n int64) {
+	for i := int64(0); i < n && d.err == nil; i++ {
+		for range 4 {
+			d.uvarint() // of the version
+		}
+		d.peek(g.typ.Kind)
 	}
 }
 

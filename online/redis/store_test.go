@@ -523,3 +523,53 @@ func BenchmarkWrite(b *testing.B) {
 		b.ReportMetric(float64(b.N*len(records))/b.Elapsed().Seconds(), "records/s")
 	})
 }
+
+// TestFullWithExpiry: a full Redis refuses records, keeps what it has, and takes them
+// once there is room: what was refused is written again and nothing is lost.
+func TestFullWithExpiry(t *testing.T) {
+	n := testenv.RedisServer(t, "--maxmemory", "4mb", "--maxmemory-policy", "noeviction")
+	s := open(t, Options{Addrs: []string{n.Addr}})
+	var records []online.Record
+	for i := range 6 {
+		for j := range 200 {
+			r := rec("windows", fmt.Sprint(i, "/", j), 1, strings.Repeat("x", 4<<10))
+			r.TTL = time.Hour
+			records = append(records, r)
+		}
+	}
+	res, err := s.Write(t.Context(), records, online.IfNewer)
+	if !errors.Is(err, online.ErrFull) || !errors.Is(err, online.ErrUnavailable) || !strings.Contains(err.Error(), n.Addr) {
+		t.Fatalf("%+v, %v; want ErrFull with the address", res, err)
+	}
+	before := present(t, s, records)
+	if before < res.Applied || before == len(records) {
+		t.Fatalf("%d of %d records are there, %d were applied", before, len(records), res.Applied)
+	}
+	if err := n.Client(t).ConfigSet(t.Context(), "maxmemory", "64mb").Err(); err != nil {
+		t.Fatal(err)
+	}
+	res, err = s.Write(t.Context(), records, online.IfNewer)
+	if err != nil || res.Applied != len(records)-before || res.Stale != before {
+		t.Errorf("%+v, %v; want %d applied and %d stale", res, err, len(records)-before, before)
+	}
+	if now := present(t, s, records); now != len(records) {
+		t.Errorf("%d of %d records are there", now, len(records))
+	}
+}
+
+func present(t *testing.T, s *Store, records []online.Record) (n int) {
+	t.Helper()
+	keys, dst := make([]online.Key, len(records)), make([][]byte, len(records))
+	for i := range records {
+		keys[i] = records[i].Key
+	}
+	if err := s.Get(t.Context(), keys, dst); err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range dst {
+		if b != nil {
+			n++
+		}
+	}
+	return n
+}
