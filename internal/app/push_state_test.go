@@ -1,14 +1,19 @@
 package app
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/forebay/forebay/internal/testenv"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry/expr"
 	"github.com/forebay/forebay/registry/feature"
@@ -205,5 +210,59 @@ func TestPushBesideATopic(t *testing.T) {
 	}
 	if log, err := off.Log(t.Context(), head.Project.Source("departures")); err != nil || log.Rows != 0 {
 		t.Errorf("the log has %d rows, %v; want none", log.Rows, err)
+	}
+}
+
+// TestWindowsOverHTTP: a lookup over HTTP shows windows as the command does.
+func TestWindowsOverHTTP(t *testing.T) {
+	a := windowRepository(t, windowDefinitions)
+	setEpoch(t, a, 5)
+	h, err := a.Handler(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path, body string) string {
+		t.Helper()
+		req := httptest.NewRequest(http.MethodPost, path, strings.NewReader(body))
+		req.Header.Set("Content-Type", "application/json")
+		res := httptest.NewRecorder()
+		h.ServeHTTP(res, req)
+		if res.Code != http.StatusOK {
+			t.Fatalf("%s: %d %s", path, res.Code, res.Body)
+		}
+		return res.Body.String()
+	}
+	ask("/v1/push/departures", `{"rows":[{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":10},{"date":"2001-01-02T12:00:00Z","origin":"SFO","delay":3}]}`)
+	got := ask("/v1/features", `{"features":["delays:count_1h","delays:delay_sum_24h"],"entities":[{"origin":"SFO"},{"origin":"JFK"}]}`)
+	for _, want := range []string{
+		`"values":[1,13],"statuses":["PRESENT","PRESENT"],"event_timestamps":["2001-01-02T23:30:00Z","2001-01-02T23:30:00Z"]`,
+		`"values":[0,null],"statuses":["NOT_FOUND","NOT_FOUND"],"event_timestamps":[null,null]`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%s, want %s in it", got, want)
+		}
+	}
+}
+
+// TestRedisThatEvicts: a server that drops records when memory is short is said at start.
+func TestRedisThatEvicts(t *testing.T) {
+	for policy, want := range map[string]bool{"volatile-ttl": true, "noeviction": false} {
+		n := testenv.RedisServer(t, "--maxmemory-policy", policy)
+		dir := repository(t)
+		write(t, filepath.Join(dir, "forebay.yaml"), strings.Replace(settings, "{store: embedded, path: ./.forebay/online}", fmt.Sprintf("{store: redis, addrs: [%q]}", n.Addr), 1))
+		var log bytes.Buffer
+		a, err := Open(t.Context(), Options{Dir: dir, Command: "test", Log: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.onlineStore(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(log.String(), "maxmemory_policy is "+policy); got != want {
+			t.Errorf("%s: warned %v: %s", policy, got, log.String())
+		}
 	}
 }
