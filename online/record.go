@@ -21,10 +21,19 @@ const MaxTTL = 100 * 365 * 24 * time.Hour
 // its key: shared bytes, compared as unsigned ones. It is empty for what is too
 // short to be a record.
 func Order(value []byte) []byte {
-	if len(value) < OrderStart+OrderLen {
+	n := orderEnd(value)
+	if len(value) < n {
 		return nil
 	}
-	return value[OrderStart : OrderStart+OrderLen]
+	return value[OrderStart:n]
+}
+
+// orderEnd is where the order of a record ends, and so the least length of one of its kind.
+func orderEnd(value []byte) int {
+	if len(value) == 0 || value[0] == NewestRow {
+		return OrderStart + OrderLen
+	}
+	return OrderStart + ShortOrderLen
 }
 
 // Newer reports whether a record replaces another under IfNewer; one that is
@@ -36,8 +45,8 @@ func CheckRecords(records []Record) error {
 	for i := range records {
 		r := &records[i]
 		switch {
-		case len(r.Value) < OrderStart+OrderLen:
-			return fmt.Errorf("%w: record %d, of %s@%d, has %d bytes, want at least %d", ErrRecord, i, r.Key.View, r.Key.Generation, len(r.Value), OrderStart+OrderLen)
+		case len(r.Value) < orderEnd(r.Value):
+			return fmt.Errorf("%w: record %d, of %s@%d, has %d bytes, want at least %d", ErrRecord, i, r.Key.View, r.Key.Generation, len(r.Value), orderEnd(r.Value))
 		case r.Value[0] == 0:
 			return fmt.Errorf("%w: record %d, of %s@%d, starts with the byte 0, which is no kind of record", ErrRecord, i, r.Key.View, r.Key.Generation)
 		case r.TTL < 0 || r.TTL > MaxTTL:

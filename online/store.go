@@ -20,11 +20,14 @@ type Key struct {
 	Entity     []byte // the entity key, feature.AppendKey
 }
 
-// A record starts with one byte of format version; the next OrderLen bytes,
-// compared as unsigned bytes, order it against others under the same key.
+// A record starts with one byte that says its kind, never 0; the bytes after it, compared
+// as unsigned ones, order it against others under the same key: OrderLen bytes of
+// kind NewestRow, ShortOrderLen of any other. Two records of one order are the same to a store.
 const (
-	OrderStart = 1
-	OrderLen   = 32
+	NewestRow     = 1
+	OrderStart    = 1
+	OrderLen      = 32
+	ShortOrderLen = 16
 )
 
 // Record is an encoded record to be written, as internal/rowcodec makes it.

@@ -31,12 +31,11 @@
 // for a bare string of 400 bytes.
 //
 // The first byte says what kind of record it is: the newest row (1), or what an
-// entity of a windowed view has seen (2, and 3 where that is little; integers are
-// big-endian, so that a store orders such records by epoch and offset):
+// entity of a windowed view has seen (2; integers are big-endian, so that a store
+// orders such records by epoch and offset):
 //
 //	 0      1         9          17
-//	+------+---------+----------+--------------------------------+-----------+
-//	| kind | epoch 8 | offset 8 | state (materialize/window), at | CRC-32C 4 |
-//	|      |         |          | least 12 bytes with filling    | little-e. |
-//	+------+---------+----------+--------------------------------+-----------+
+//	+------+---------+----------+-----------------------------+-----------+
+//	| kind | epoch 8 | offset 8 | state (materialize/window)  | CRC-32C 4 |
+//	+------+---------+----------+-----------------------------+-----------+
 package rowcodec

@@ -44,6 +44,7 @@ func Run(t *testing.T, b Backend) {
 		{"Empty", testEmpty},
 		{"GetKeepsOrder", testGetKeepsOrder},
 		{"IfNewer", testIfNewer},
+		{"ShortOrder", testShortOrder},
 		{"Always", testAlways},
 		{"SameKeyTwice", testSameKeyTwice},
 		{"BinaryKeys", testBinaryKeys},
@@ -215,6 +216,84 @@ func testIfNewer(t *testing.T, s *suite) {
 	write(t, s, store, online.IfNewer, r)
 	if res := write(t, s, store, online.IfNewer, record(k, 6, "")); res.Applied != 1 {
 		t.Errorf("a newer record of another kind: %+v", res)
+	}
+}
+
+// testShortOrder: the records of kinds other than 1 are ordered by 16 bytes, so that of
+// two writers that go on from the same record one is refused, whatever they write.
+func testShortOrder(t *testing.T, s *suite) {
+	store := s.open(t)
+	k := key("v", 1, "e")
+	short := func(order byte, rest string) online.Record {
+		r := online.Record{Key: k, Value: append([]byte{2}, bytes.Repeat([]byte{0x80}, online.ShortOrderLen)...)}
+		r.Value[online.ShortOrderLen] = order
+		r.Value = append(r.Value, rest...)
+		return r
+	}
+	for i, step := range []struct {
+		r       online.Record
+		applied int
+	}{
+		{short(1, ""), 1},
+		{short(2, "first"), 1},
+		{short(2, "second, and greater as bytes are"), 0},
+		{short(2, "\xff"), 0},
+		{short(1, "\xff"), 0},
+		{short(3, ""), 1},
+		{short(3, "a longer one"), 0},
+		{short(200, "last"), 1},
+	} {
+		before := get(t, s, store, k)[0]
+		if res := write(t, s, store, online.IfNewer, step.r); res.Applied != step.applied {
+			t.Fatalf("step %d: %+v, want %d applied", i, res, step.applied)
+		}
+		if step.applied == 1 {
+			before = step.r.Value
+		}
+		check(t, s, store, k, before)
+	}
+	if _, err := store.Write(s.ctx, []online.Record{{Key: k, Value: short(201, "").Value[:online.ShortOrderLen]}}, online.IfNewer); !errors.Is(err, online.ErrRecord) {
+		t.Errorf("a record without its whole order: %v, want ErrRecord", err)
+	}
+	// Many go on from the same record at the same time, each until it was its turn.
+	const writers, turns = 8, 20
+	var wg sync.WaitGroup
+	failed := make(chan error, writers)
+	for w := range writers {
+		wg.Go(func() {
+			for range turns {
+				for {
+					dst := [][]byte{nil}
+					if err := store.Get(s.ctx, []online.Key{key("v", 1, "turns")}, dst); err != nil {
+						failed <- err
+						return
+					}
+					n := byte(0)
+					if dst[0] != nil {
+						n = dst[0][online.ShortOrderLen]
+					}
+					r := short(n+1, fmt.Sprint(w))
+					r.Key = key("v", 1, "turns")
+					res, err := store.Write(s.ctx, []online.Record{r}, online.IfNewer)
+					if err != nil {
+						failed <- err
+						return
+					}
+					if res.Applied == 1 {
+						break
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case err := <-failed:
+		t.Fatal(err)
+	default:
+	}
+	if last := get(t, s, store, key("v", 1, "turns"))[0]; last[online.ShortOrderLen] != writers*turns {
+		t.Errorf("%d turns, want %d: some were lost", last[online.ShortOrderLen], writers*turns)
 	}
 }
 
