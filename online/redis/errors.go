@@ -18,7 +18,7 @@ func (s *Store) failed(doing string, err error) error {
 	case goredis.IsOOMError(err):
 		return fmt.Errorf("%w: %s: %s: it has reached its maxmemory; raise that, or drop generations that nobody reads: %w", online.ErrFull, s.addr, doing, err)
 	}
-	if hint := hintOf(err); hint != "" {
+	if hint := hintOf(err); hint != "" && (s.o.Mode != Cluster || !isMoved(err)) {
 		err = fmt.Errorf("%s: %w", hint, err)
 	}
 	return online.Unavailable(s.addr, doing, err)

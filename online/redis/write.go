@@ -187,9 +187,17 @@ func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err
 	}
 }
 
+// movedRetries are for redirections alone, beside Options.Retries.
+const movedRetries = 5
+
 // pause waits before a retry; it returns err if there is to be none.
 func (s *Store) pause(ctx context.Context, attempt int, err error) error {
-	if attempt >= s.o.Retries {
+	limit := s.o.Retries
+	if isMoved(err) {
+		// Shards that hand over a slot may point at each other until both know.
+		limit = max(limit, 0) + movedRetries
+	}
+	if attempt >= limit {
 		return err
 	}
 	d := min(s.o.MinBackoff<<min(attempt, 16), s.o.MaxBackoff)
