@@ -124,7 +124,7 @@ func (r *batchRun) run(ctx context.Context) error {
 	r.total, r.result.Snapshot = table.Rows, table.Snapshot
 
 	since := ""
-	if at, ok := resumes[resumeOffline]; ok && at != resumeEmpty && whole && !r.req.Overwrite {
+	if at, ok := resumes[resumeOffline]; ok && at != resumeNone && whole && !r.req.Overwrite {
 		since = at
 	}
 	if table.Snapshot != "" && (since == "" || since != table.Snapshot) {
@@ -141,7 +141,7 @@ func (r *batchRun) run(ctx context.Context) error {
 	}
 	positions[resumeOffline] = table.Snapshot
 	if table.Snapshot == "" {
-		positions[resumeOffline] = resumeEmpty
+		positions[resumeOffline] = resumeNone
 	}
 	if err := r.retry(ctx, func(ctx context.Context) error {
 		return r.Online.SetResumes(ctx, v, positions)

@@ -118,6 +118,15 @@ func (i *instrumented) SetResumes(ctx context.Context, points []Resume) error {
 	return i.call("set_resumes", func() error { return i.Store.SetResumes(ctx, points) })
 }
 
+// Server implements Server.
+func (i *instrumented) Server(ctx context.Context) (name string, err error) {
+	err = i.call("server", func() (err error) {
+		name, err = ServerOf(ctx, i.Store)
+		return err
+	})
+	return name, err
+}
+
 func (i *instrumented) Live(ctx context.Context) (live map[string]int, err error) {
 	err = i.call("live", func() (err error) {
 		live, err = i.Store.Live(ctx)

@@ -77,6 +77,9 @@ func (m *merged) Get(ctx context.Context, keys []Key, dst [][]byte) error {
 	}
 }
 
+// Server implements Server.
+func (m *merged) Server(ctx context.Context) (string, error) { return ServerOf(ctx, m.Store) }
+
 func (b *mergedGet) add(ctx context.Context, keys []Key) {
 	for _, k := range keys {
 		k.Entity = slices.Clone(k.Entity)

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/forebay/forebay/internal/rowcodec"
 	"github.com/forebay/forebay/materialize"
+	"github.com/forebay/forebay/materialize/window"
 	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry"
@@ -22,6 +24,7 @@ type onlineSink struct {
 	pointers *pointers          // nil where nothing is to go live
 	head     *registry.Revision // whose generations go live
 	codecs   codecs
+	expiries expiries
 }
 
 // sink is the online store as the pipelines of a revision see it.
@@ -88,6 +91,63 @@ func (s *onlineSink) Write(ctx context.Context, v registry.ViewGeneration, rows 
 	return applied, stale, err
 }
 
+// States implements materialize.Online.
+func (s *onlineSink) States(ctx context.Context, v registry.ViewGeneration, keys [][]byte, dst []materialize.WindowRecord) error {
+	names, records := make([]online.Key, len(keys)), make([][]byte, len(keys))
+	for i, key := range keys {
+		names[i] = online.Key{View: v.View.Name, Generation: v.Number, Entity: key}
+	}
+	if err := s.store.Get(ctx, names, records); err != nil {
+		return fmt.Errorf("reading %s online: %w", v, sinkError(err))
+	}
+	for i, record := range records {
+		dst[i] = materialize.WindowRecord{Key: keys[i]}
+		if record == nil {
+			continue
+		}
+		var err error
+		if dst[i].Epoch, dst[i].Offset, dst[i].State, err = rowcodec.DecodeWindow(record); err != nil {
+			return fmt.Errorf("reading %s online: the record of entity key %x: %w; `forebay materialize %s --overwrite` builds all of them anew", v, keys[i], err, v.View.Name)
+		}
+	}
+	return nil
+}
+
+// WriteStates implements materialize.Online.
+func (s *onlineSink) WriteStates(ctx context.Context, v registry.ViewGeneration, states []materialize.WindowRecord) (applied, stale int, err error) {
+	ttl, err := s.expiries.of(v)
+	if err != nil {
+		return 0, 0, err
+	}
+	for len(states) > 0 {
+		n, size := 0, 0
+		for n < len(states) && n < writeChunk && (n == 0 || size < writeChunkBytes) {
+			size += len(states[n].State) + rowcodec.WindowOverhead
+			n++
+		}
+		records, memory := make([]online.Record, n), make([]byte, 0, size)
+		for i, r := range states[:n] {
+			start := len(memory)
+			memory = rowcodec.AppendWindow(memory, r.Epoch, r.Offset, r.State)
+			records[i] = online.Record{Key: online.Key{View: v.View.Name, Generation: v.Number, Entity: r.Key}, Value: memory[start:len(memory):len(memory)], TTL: ttl}
+		}
+		result, err := s.store.Write(ctx, records, online.IfNewer)
+		if err != nil {
+			return applied, stale, fmt.Errorf("writing %s online: %w", v, sinkError(err))
+		}
+		applied += result.Applied
+		stale += result.Stale
+		states = states[n:]
+	}
+	return applied, stale, nil
+}
+
+// Server implements materialize.Online.
+func (s *onlineSink) Server(ctx context.Context) (string, error) {
+	name, err := online.ServerOf(ctx, s.store)
+	return name, sinkError(err)
+}
+
 func (s *onlineSink) Resumes(ctx context.Context, v registry.ViewGeneration) (map[string]string, error) {
 	points, err := s.store.Resumes(ctx, v.View.Name, v.Number)
 	if err != nil {
@@ -143,6 +203,31 @@ func (c *codecs) of(v registry.ViewGeneration) *rowcodec.Codec {
 	return codec
 }
 
+// expiries keeps how long the records of each windowed view generation in use are kept.
+type expiries struct {
+	mu sync.Mutex
+	by map[registry.Ref]time.Duration
+}
+
+func (e *expiries) of(v registry.ViewGeneration) (time.Duration, error) {
+	id := registry.Ref{View: v.View.Name, Generation: v.Number}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	ttl, ok := e.by[id]
+	if ok {
+		return ttl, nil
+	}
+	plan, err := window.ForView(v.View)
+	if err != nil {
+		return 0, err
+	}
+	if e.by == nil {
+		e.by = map[registry.Ref]time.Duration{}
+	}
+	e.by[id] = min(plan.Expiry(), online.MaxTTL)
+	return e.by[id], nil
+}
+
 // logSink is the offline store's logs as the stream sees them.
 type logSink struct{ store offline.Store }
 
@@ -176,14 +261,47 @@ type tables struct{ store offline.Store }
 
 var _ materialize.Tables = tables{}
 
+// refreshes is how often a derived table is brought up to date to meet one state of a log that grows meanwhile.
+const refreshes = 20
+
 func (t tables) Refresh(ctx context.Context, v registry.ViewGeneration) (materialize.TableState, error) {
-	state, err := t.store.Refresh(ctx, v)
-	return materialize.TableState{Rows: state.Rows, Snapshot: state.Snapshot}, sinkError(err)
+	for range refreshes {
+		log, err := t.store.Log(ctx, v.Source())
+		if err != nil {
+			return materialize.TableState{}, sinkError(err)
+		}
+		state, err := t.store.Refresh(ctx, v)
+		if err != nil {
+			return materialize.TableState{}, sinkError(err)
+		}
+		out := materialize.TableState{Rows: state.Rows, Snapshot: state.Snapshot}
+		if !v.View.Windowed() || v.Source().Kafka == nil {
+			return out, nil
+		}
+		if state.LogSnapshot == log.Snapshot {
+			out.Offsets = log.Offsets
+			return out, nil
+		}
+	}
+	return materialize.TableState{}, fmt.Errorf("%w: the log of %s grows faster than the table of %s is brought up to date", materialize.ErrUnavailable, v.View.Source, v)
 }
 
 func (t tables) Scan(ctx context.Context, v registry.ViewGeneration, o materialize.ScanOptions) iter.Seq2[*feature.Batch, error] {
 	return func(yield func(*feature.Batch, error) bool) {
-		for batch, err := range t.store.Scan(ctx, v, offline.ScanOptions{Since: o.Since, From: o.From, To: o.To, NewestOnly: true}) {
+		first := o.Snapshot != ""
+		for batch, err := range t.store.Scan(ctx, v, offline.ScanOptions{Since: o.Since, From: o.From, To: o.To, NewestOnly: !v.View.Windowed()}) {
+			if first && err == nil {
+				// The table was of that snapshot before the scan began; if it still is, the scan is of it.
+				first = false
+				var now offline.TableState
+				if now, err = t.store.Table(ctx, v); err == nil && now.Snapshot != o.Snapshot {
+					err = fmt.Errorf("%w: the table of %s has changed meanwhile", materialize.ErrConflict, v)
+				}
+				if err != nil {
+					yield(nil, sinkError(err))
+					return
+				}
+			}
 			if !yield(batch, sinkError(err)) {
 				return
 			}

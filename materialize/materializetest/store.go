@@ -25,7 +25,10 @@ type Store struct {
 	Fault func(ctx context.Context, call string, after bool) error
 
 	mu      sync.Mutex
+	server  int                          // who takes the writes
+	journal []func()                     // what undoes each write, the last at the end
 	records map[string]map[string]Record // by view@generation, then entity key
+	states  map[string]map[string]materialize.WindowRecord
 	resumes map[string]map[string]string
 	live    map[string]int
 	logs    map[string]*sourceLog
@@ -52,7 +55,28 @@ var (
 
 // NewStore makes an empty store.
 func NewStore() *Store {
-	return &Store{records: map[string]map[string]Record{}, resumes: map[string]map[string]string{}, live: map[string]int{}, logs: map[string]*sourceLog{}}
+	return &Store{records: map[string]map[string]Record{}, states: map[string]map[string]materialize.WindowRecord{}, resumes: map[string]map[string]string{}, live: map[string]int{}, logs: map[string]*sourceLog{}}
+}
+
+// put sets m[key], and notes how to undo it.
+func put[T any](s *Store, m map[string]T, key string, value T) {
+	old, had := m[key]
+	m[key] = value
+	s.journal = append(s.journal, func() {
+		if had {
+			m[key] = old
+		} else {
+			delete(m, key)
+		}
+	})
+}
+
+// under is m[key], made if it is not there.
+func under[T any](m map[string]map[string]T, key string) map[string]T {
+	if m[key] == nil {
+		m[key] = map[string]T{}
+	}
+	return m[key]
 }
 
 func (s *Store) do(ctx context.Context, call string, effect func() error) error {
@@ -89,11 +113,7 @@ func Values(b *feature.Batch, row int) string {
 func (s *Store) Write(ctx context.Context, v registry.ViewGeneration, rows *feature.Batch, overwrite bool) (applied, stale int, err error) {
 	err = s.do(ctx, "Write", func() error {
 		s.writes++
-		view := s.records[v.String()]
-		if view == nil {
-			view = map[string]Record{}
-			s.records[v.String()] = view
-		}
+		view := under(s.records, v.String())
 		for i := range rows.Rows {
 			key, ok := feature.AppendKeyRow(nil, rows.Columns[:len(v.JoinKeys())], i)
 			if !ok {
@@ -105,11 +125,67 @@ func (s *Store) Write(ctx context.Context, v registry.ViewGeneration, rows *feat
 				continue
 			}
 			applied++
-			view[string(key)] = Record{rows.Versions[i], Values(rows, i)}
+			put(s, view, string(key), Record{rows.Versions[i], Values(rows, i)})
 		}
 		return nil
 	})
 	return applied, stale, err
+}
+
+// States implements materialize.Online.
+func (s *Store) States(ctx context.Context, v registry.ViewGeneration, keys [][]byte, dst []materialize.WindowRecord) error {
+	return s.do(ctx, "States", func() error {
+		for i, key := range keys {
+			r := s.states[v.String()][string(key)]
+			r.Key, r.State = key, slices.Clone(r.State)
+			dst[i] = r
+		}
+		return nil
+	})
+}
+
+// WriteStates implements materialize.Online.
+func (s *Store) WriteStates(ctx context.Context, v registry.ViewGeneration, records []materialize.WindowRecord) (applied, stale int, err error) {
+	err = s.do(ctx, "WriteStates", func() error {
+		s.writes++
+		view := under(s.states, v.String())
+		seen := map[string]bool{}
+		for _, r := range records {
+			if seen[string(r.Key)] {
+				return fmt.Errorf("the key %x comes twice", r.Key)
+			}
+			seen[string(r.Key)] = true
+			have, exists := view[string(r.Key)]
+			if exists && (r.Epoch < have.Epoch || r.Epoch == have.Epoch && r.Offset <= have.Offset) {
+				stale++
+				continue
+			}
+			applied++
+			key := string(r.Key)
+			r.Key, r.State = nil, slices.Clone(r.State)
+			put(s, view, key, r)
+		}
+		return nil
+	})
+	return applied, stale, err
+}
+
+// Server implements materialize.Online.
+func (s *Store) Server(ctx context.Context) (name string, err error) {
+	err = s.do(ctx, "Server", func() error { name = fmt.Sprint("server-", s.server); return nil })
+	return name, err
+}
+
+// Failover loses the last n writes to the online store, or all of them, as a failover to a
+// replica does that lagged. Who takes the writes is another server from now on.
+func (s *Store) Failover(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n = min(n, len(s.journal)); n > 0; n-- {
+		s.journal[len(s.journal)-1]()
+		s.journal = s.journal[:len(s.journal)-1]
+	}
+	s.server++
 }
 
 // Resumes implements materialize.Online.
@@ -121,10 +197,16 @@ func (s *Store) Resumes(ctx context.Context, v registry.ViewGeneration) (resumes
 // SetResumes implements materialize.Online.
 func (s *Store) SetResumes(ctx context.Context, v registry.ViewGeneration, positions map[string]string) error {
 	return s.do(ctx, "SetResumes", func() error {
-		if s.resumes[v.String()] == nil {
-			s.resumes[v.String()] = map[string]string{}
+		points, undo := under(s.resumes, v.String()), len(s.journal)
+		for name, position := range positions {
+			put(s, points, name, position)
 		}
-		maps.Copy(s.resumes[v.String()], positions)
+		all := slices.Clone(s.journal[undo:])
+		s.journal = append(s.journal[:undo], func() { // they are stored together
+			for _, f := range all {
+				f()
+			}
+		})
 		return nil
 	})
 }
@@ -137,7 +219,7 @@ func (s *Store) Live(ctx context.Context) (live map[string]int, err error) {
 
 // SetLive implements materialize.Online.
 func (s *Store) SetLive(ctx context.Context, v registry.ViewGeneration) error {
-	return s.do(ctx, "SetLive", func() error { s.live[v.View.Name] = v.Number; return nil })
+	return s.do(ctx, "SetLive", func() error { put(s, s.live, v.View.Name, v.Number); return nil })
 }
 
 func (s *Store) log(src *registry.Source) *sourceLog {
@@ -186,6 +268,7 @@ func (s *Store) Refresh(ctx context.Context, v registry.ViewGeneration) (state m
 		if n := s.log(v.Source()).rows.Rows; n > 0 {
 			state = materialize.TableState{Rows: int64(n), Snapshot: strconv.Itoa(n)}
 		}
+		state.Offsets = maps.Clone(s.log(v.Source()).offsets)
 		return nil
 	})
 	return state, err
@@ -229,6 +312,9 @@ func (s *Store) derive(v registry.ViewGeneration, o materialize.ScanOptions) (*f
 		return nil, err
 	}
 	from, since := s.log(v.Source()).rows, 0
+	if o.Snapshot != "" && o.Snapshot != strconv.Itoa(from.Rows) {
+		return nil, fmt.Errorf("%w: the table has %d rows, not %s", materialize.ErrConflict, from.Rows, o.Snapshot)
+	}
 	if o.Since != "" {
 		if since, err = strconv.Atoi(o.Since); err != nil {
 			return nil, err
@@ -272,6 +358,13 @@ func (s *Store) Records(v registry.ViewGeneration) map[string]Record {
 	return maps.Clone(s.records[v.String()])
 }
 
+// WindowStates are the states of a windowed view generation, by entity key.
+func (s *Store) WindowStates(v registry.ViewGeneration) map[string]materialize.WindowRecord {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.states[v.String()])
+}
+
 // Rows are a copy of the rows of a source's log, in the order in which they were appended.
 func (s *Store) Rows(src *registry.Source) *feature.Batch {
 	s.mu.Lock()
@@ -302,7 +395,8 @@ func (s *Store) Writes() int {
 func (s *Store) LoseOnline() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.records, s.resumes, s.live = map[string]map[string]Record{}, map[string]map[string]string{}, map[string]int{}
+	s.records, s.states, s.resumes, s.live = map[string]map[string]Record{}, map[string]map[string]materialize.WindowRecord{}, map[string]map[string]string{}, map[string]int{}
+	s.journal = nil
 }
 
 // LoseLog forgets a source's log.

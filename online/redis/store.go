@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -275,6 +277,39 @@ func (s *Store) Ping(ctx context.Context) error {
 		return s.failed(doing, err)
 	}
 	return nil
+}
+
+var _ online.Server = (*Store)(nil)
+
+// Server implements online.Server: the run IDs of the servers that take writes.
+func (s *Store) Server(ctx context.Context) (string, error) {
+	const doing = "ask for the server's run ID"
+	if err := s.use(ctx, doing); err != nil {
+		return "", err
+	}
+	defer s.open.RUnlock()
+	var mu sync.Mutex
+	var ids []string
+	err := s.eachMaster(ctx, func(ctx context.Context, c *goredis.Client) error {
+		info, err := c.Info(ctx, "server").Result()
+		if err != nil {
+			return err
+		}
+		_, id, found := strings.Cut(info, "run_id:")
+		if !found {
+			return errors.New("INFO tells no run_id")
+		}
+		id, _, _ = strings.Cut(id, "\r\n")
+		mu.Lock()
+		defer mu.Unlock()
+		ids = append(ids, id)
+		return nil
+	})
+	if err != nil {
+		return "", s.failed(doing, err)
+	}
+	slices.Sort(ids)
+	return strings.Join(ids, "+"), nil
 }
 
 // eachMaster calls fn for every server that takes writes, at the same time in a Cluster.
