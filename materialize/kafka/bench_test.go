@@ -25,6 +25,13 @@ type discard struct{}
 func (discard) Write(_ context.Context, _ registry.ViewGeneration, rows *feature.Batch, _ bool) (applied, stale int, err error) {
 	return rows.Rows, 0, nil
 }
+func (discard) States(context.Context, registry.ViewGeneration, [][]byte, []materialize.WindowRecord) error {
+	return nil
+}
+func (discard) WriteStates(_ context.Context, _ registry.ViewGeneration, records []materialize.WindowRecord) (applied, stale int, err error) {
+	return len(records), 0, nil
+}
+func (discard) Server(context.Context) (string, error) { return "", nil }
 func (discard) Resumes(context.Context, registry.ViewGeneration) (map[string]string, error) {
 	return map[string]string{"offline": "-"}, nil
 }
