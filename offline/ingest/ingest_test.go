@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/parquet-go/parquet-go"
+
 	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/offline/files"
 	"github.com/forebay/forebay/registry"
@@ -159,6 +161,39 @@ func TestIngest(t *testing.T) {
 	more, err := Ingest(t.Context(), m, src, file(t, "more.csv", "t,delay\n2001-02-01,9\n"), Options{Quarantine: q})
 	if err != nil || more.Rows != 1 || len(m.rows) != 4 || !strings.HasSuffix(m.rows[3], "2 0 2}") || more.Quarantine != "" {
 		t.Errorf("got %+v, %v, %s", more, err, m.rows)
+	}
+}
+
+// TestBadRowsAfterGoodRuns has a run of rows that are good before one that is not: the reader uses its batches again.
+func TestBadRowsAfterGoodRuns(t *testing.T) {
+	type row struct {
+		T     *int64 `parquet:"t,optional,timestamp(microsecond)"`
+		Delay int64  `parquet:"delay"`
+	}
+	var b bytes.Buffer
+	w := parquet.NewGenericWriter[row](&b)
+	first, second := int64(1), int64(2)
+	for _, group := range [][]row{{{T: &first, Delay: 1}}, {{Delay: 2}, {T: &second, Delay: 3}}, {{T: &second, Delay: 4}}} {
+		if _, err := w.Write(group); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil { // a row group
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	m, src := &memory{}, source("t timestamp", "delay int64")
+	res, err := Ingest(t.Context(), m, src, file(t, "d.parquet", b.String()), Options{Quarantine: t.TempDir()})
+	if err != nil || res.Rows != 3 || res.Bad != 1 {
+		t.Fatalf("got %+v, %v", res, err)
+	}
+	for i, delay := range []int64{1, 3, 4} {
+		want := feature.Version{EventTime: min(delay, 2), IngestedAt: 1, Major: []int64{0, 2, 3}[i], Minor: 1}
+		if !strings.HasSuffix(m.rows[i], fmt.Sprintf(" %d @ %v", delay, want)) {
+			t.Errorf("row %d: got %s, want delay %d, version %v", i, m.rows[i], delay, want)
+		}
 	}
 }
 

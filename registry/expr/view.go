@@ -114,7 +114,7 @@ func (v *View) Apply(in, out *feature.Batch) Stats {
 		stats.Invalid += s.program.eval(s.columns(in), in.Rows, sel, out.Columns[len(v.keys)+i])
 	}
 	for _, row := range sel {
-		if in.Versions != nil {
+		if len(in.Versions) > 0 {
 			out.Versions = append(out.Versions, in.Versions[row])
 		}
 	}

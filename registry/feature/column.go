@@ -205,7 +205,7 @@ func (c *Column) AppendRow(from *Column, i int) {
 type Batch struct {
 	Columns []*Column
 	// Versions has one entry a row where the rows are versions of something (a
-	// source's or a view's rows), and is nil where they are not (a spine).
+	// source's or a view's rows), and is empty where they are not (a spine).
 	Versions []Version
 	// Rows is the number of rows; every column has as many.
 	Rows int
@@ -252,7 +252,7 @@ func (b *Batch) AppendRow(from *Batch, i int) {
 	for j, c := range b.Columns {
 		c.AppendRow(from.Columns[j], i)
 	}
-	if from.Versions != nil {
+	if len(from.Versions) > 0 {
 		b.Versions = append(b.Versions, from.Versions[i])
 	}
 	b.Rows++
