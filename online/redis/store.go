@@ -25,7 +25,7 @@ type Store struct {
 	db   goredis.UniversalClient
 
 	ids   sync.Map // generationName -> its generationID, a string
-	known sync.Map // generationName -> struct{}: registered
+	known sync.Map // generationName -> *atomic.Bool: registered, and whether it is being filled
 
 	open   sync.RWMutex // held for reading during calls
 	closed bool

@@ -508,6 +508,23 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.N*len(records))/b.Elapsed().Seconds(), "records/s")
 	})
+	b.Run("Fill", func(b *testing.B) {
+		for generation := 2; b.Loop(); generation++ {
+			for i := range records {
+				records[i].Key.Generation = generation
+			}
+			res, err := s.Write(b.Context(), records, online.IfNewer)
+			if err != nil || res.Applied != len(records) {
+				b.Fatal(res, err)
+			}
+			b.StopTimer()
+			if err := s.Drop(b.Context(), "v", generation); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+		b.ReportMetric(float64(b.N*len(records))/b.Elapsed().Seconds(), "records/s")
+	})
 	b.Run("PlainSET", func(b *testing.B) {
 		for b.Loop() {
 			for at := 0; at < len(records); at += 2000 {

@@ -9,9 +9,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/forebay/forebay/online"
 )
@@ -29,8 +32,11 @@ var writeSHA = func() string {
 const (
 	callRecords = 128
 	callBytes   = 128 << 10
-	tripRecords = 4096
-	tripBytes   = 2 << 20
+	tripRecords = 2048
+	tripBytes   = 1 << 20
+
+	writeLanes  = 2  // round trips of one Write at a time: Redis works while the next is made
+	fillRecords = 64 // fewer of them are not worth a round trip of guessing
 )
 
 // Write implements online.Store.
@@ -51,24 +57,98 @@ func (s *Store) Write(ctx context.Context, records []online.Record, mode online.
 	if err := s.register(ctx, records); err != nil {
 		return res, err
 	}
-	for len(records) > 0 {
-		if err := ctx.Err(); err != nil {
-			return res, s.failed(doing, err)
-		}
+	var mu sync.Mutex
+	lanes, going := errgroup.WithContext(ctx) // going ends the starting of others, not what is under way
+	lanes.SetLimit(writeLanes)
+	for len(records) > 0 && going.Err() == nil {
 		n, size := 0, 0
 		for n < len(records) && n < tripRecords && size < tripBytes {
 			size += len(records[n].Value) + len(records[n].Key.Entity)
 			n++
 		}
-		applied, done, err := s.trip(ctx, s.calls(records[:n], mode))
-		res.Applied += applied
-		res.Stale += done - applied
-		if err != nil {
-			return res, s.failed(doing, err)
-		}
+		part := records[:n]
 		records = records[n:]
+		lanes.Go(func() error {
+			applied, done, err := s.writePart(ctx, part, mode)
+			mu.Lock()
+			defer mu.Unlock()
+			res.Applied += applied
+			res.Stale += done - applied
+			return err
+		})
+	}
+	err := lanes.Wait()
+	if err == nil && len(records) > 0 {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return res, s.failed(doing, err)
 	}
 	return res, nil
+}
+
+// writePart writes as many records as go into one round trip. It counts the records written and
+// those done with.
+//
+// A generation that is being filled has no records yet, and writing one only where there is none
+// takes no script: Redis does three times as many. Those that are there already are compared by the script, and once
+// they are the most of a part the script is asked at once.
+func (s *Store) writePart(ctx context.Context, records []online.Record, mode online.WriteMode) (applied, done int, err error) {
+	if mode == online.IfNewer && len(records) >= fillRecords {
+		if filling := s.filling(&records[0].Key); filling != nil && filling.Load() {
+			var there []online.Record
+			if applied, there, err = s.setAbsent(ctx, records); err != nil {
+				return applied, applied, err
+			}
+			if done = applied; len(there) == 0 {
+				return applied, done, nil
+			}
+			if 2*len(there) > len(records) {
+				filling.Store(false)
+			}
+			records = there
+		}
+	}
+	newer, compared, err := s.trip(ctx, s.calls(records, mode))
+	return applied + newer, done + compared, err
+}
+
+// filling says whether a generation, which is registered, seems to have few records yet.
+func (s *Store) filling(k *online.Key) *atomic.Bool {
+	known, ok := s.known.Load(generationName(k.View, k.Generation))
+	if !ok {
+		return nil
+	}
+	return known.(*atomic.Bool) //nolint:forcetypeassert // register puts nothing else there
+}
+
+// setAbsent writes those records whose keys have none yet, and returns the others: also
+// those that met something that passes.
+func (s *Store) setAbsent(ctx context.Context, records []online.Record) (applied int, there []online.Record, err error) {
+	ring := keyring{s: s, ends: make([]int, 0, len(records))}
+	for i := range records {
+		ring.add(&records[i].Key)
+	}
+	pipe := s.db.Pipeline()
+	for i, key := range ring.keys() {
+		if ttl := records[i].Millis(); ttl > 0 {
+			pipe.Do(ctx, "set", key, records[i].Value, "nx", "px", ttl)
+		} else {
+			pipe.Do(ctx, "set", key, records[i].Value, "nx")
+		}
+	}
+	cmds, _ := pipe.Exec(ctx) // the errors are those of its commands
+	for i, cmd := range cmds {
+		switch err := cmd.Err(); {
+		case err == nil:
+			applied++
+		case errors.Is(err, goredis.Nil), passing(err):
+			there = append(there, records[i])
+		default:
+			return applied, nil, err
+		}
+	}
+	return applied, there, nil
 }
 
 // call is one command of a round trip: a script over some records of one slot,
@@ -254,7 +334,9 @@ func (s *Store) register(ctx context.Context, records []online.Record) error {
 		if other, _ := both.Val()[1].(string); other != name {
 			return fmt.Errorf("online store at %s: the keys of %s would be those of %s, by a rare coincidence of their hashes: %w", s.addr, name, other, errSameKeys)
 		}
-		s.known.Store(name, struct{}{})
+		filling := new(atomic.Bool)
+		filling.Store(true)
+		s.known.Store(name, filling)
 	}
 	return nil
 }

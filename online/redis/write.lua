@@ -4,7 +4,7 @@
 --   ARGV[#KEYS+1]  if there, the milliseconds after which those that are written go
 -- Returns how many were newer.
 --
--- The order is compared byte by byte: Lua compares strings by the locale of the
+-- The order is compared as numbers: Lua compares strings by the locale of the
 -- server. Of the old record only its order is fetched, not the whole of it.
 local byte, call = string.byte, redis.call
 local applied, ttl = 0, ARGV[#KEYS + 1]
@@ -14,10 +14,13 @@ for i = 1, #KEYS do
   local old = call('GETRANGE', key, 1, order)
   local newer = #old < order
   if not newer then
-    for at = 1, order do
-      local a, b = byte(value, at + 1), byte(old, at)
-      if a ~= b then
-        newer = a > b
+    -- Four bytes at a time, as numbers: the first that differ decide.
+    for at = 1, order, 4 do
+      local a, b, c, d = byte(value, at + 1, at + 4)
+      local e, f, g, h = byte(old, at, at + 3)
+      local new, was = ((a * 256 + b) * 256 + c) * 256 + d, ((e * 256 + f) * 256 + g) * 256 + h
+      if new ~= was then
+        newer = new > was
         break
       end
     end
