@@ -47,6 +47,9 @@ type Config struct {
 	// FetchBytes bounds what is fetched ahead from each broker, compressed. Default 16 MiB.
 	FetchBytes int32
 
+	// Now is the clock by which events are ahead of it; nil is time.Now.
+	Now func() time.Time
+
 	Logger *slog.Logger // nil: none
 }
 
@@ -102,6 +105,9 @@ func New(cfg Config) (*Cluster, error) {
 	}
 	if cfg.FetchBytes == 0 {
 		cfg.FetchBytes = 16 << 20
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	c := &Cluster{cfg: cfg, brokers: strings.Join(cfg.Brokers, ","), log: cfg.Logger}
 	if c.log == nil {

@@ -169,7 +169,7 @@ func (k *consumer) Poll(ctx context.Context, limit int) (*materialize.Chunk, err
 
 // rows decodes the records of one partition.
 func (k *consumer) rows(records []*kgo.Record, chunk *materialize.Chunk) error {
-	now := time.Now().UnixMicro()
+	now := k.cluster.cfg.Now().UnixMicro()
 	timestamp := k.src.Column(k.src.Timestamp)
 	for _, r := range records {
 		if r.Attrs.IsControl() {

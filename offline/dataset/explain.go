@@ -187,10 +187,7 @@ func (run *Run) explained(j *offline.Joined, steps []*feature.Column, name strin
 	case from.Absent():
 		e.Status = feature.NotFound.String()
 	case from.Role >= 0:
-		e.Status = j.Roles[from.Role].Found[0].String()
-		if j.Roles[from.Role].Found[0] == feature.Present {
-			e.Status = feature.StatusOf(v).String()
-		}
+		e.Status = status(j, from, run.column(j, steps, from, t), 0).String()
 	case from.Step >= 0:
 		s := sel.Steps[from.Step]
 		e.Status, e.Expr = feature.StatusOf(v).String(), s.View.Features[s.Feature].Expr

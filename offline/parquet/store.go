@@ -33,6 +33,7 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go/catalog/hadoop"
+	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/forebay/forebay/offline"
@@ -54,6 +55,9 @@ type Options struct {
 	Workers int
 	// FS replaces the local disk for data files, manifests and sort runs.
 	FS FS
+	// NoSync leaves it to the operating system when commits reach the disk: a crash of the
+	// machine may break tables. It is for stores that are thrown away. FS is not used then.
+	NoSync bool
 	// Logger takes what happens in the background; nil for none.
 	Logger *slog.Logger
 	// Now is the clock; nil for time.Now.
@@ -111,7 +115,10 @@ func Open(_ context.Context, o Options) (*Store, error) {
 		locks: map[string]chan struct{}{}, instants: map[string]int64{},
 		compile: func(p *registry.Project, v *registry.FeatureView) (deriver, error) { return expr.CompileView(p, v) },
 	}
-	if s.fs == nil {
+	switch {
+	case o.NoSync:
+		s.fs = iceio.LocalFS{}
+	case s.fs == nil:
 		s.fs, s.durable = localFS{}, true
 	}
 	if s.memory <= 0 {

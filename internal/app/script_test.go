@@ -1,0 +1,126 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/forebay/forebay/internal/pitscript"
+	"github.com/forebay/forebay/internal/testenv"
+	"github.com/forebay/forebay/materialize/kafka"
+	"github.com/forebay/forebay/online"
+	"github.com/forebay/forebay/online/redis"
+	"github.com/forebay/forebay/registry"
+	"github.com/forebay/forebay/registry/spec"
+)
+
+// scriptWorld is where tests run scripts: the definitions of a repository, and a Kafka.
+type scriptWorld struct {
+	project *registry.Project
+	brokers []string
+	runs    int
+}
+
+func newScriptWorld(t testing.TB, root string) *scriptWorld {
+	t.Helper()
+	repo, diagnostics := spec.Load(root)
+	if err := diagnostics.Err(); err != nil {
+		t.Fatal(err)
+	}
+	broker, err := kafka.Embedded(t.TempDir(), embeddedListen, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := broker.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &scriptWorld{project: repo.Project, brokers: []string{broker.Addr()}}
+}
+
+func (w *scriptWorld) compile(t testing.TB, file, text string) *pitscript.Program {
+	t.Helper()
+	p, err := pitscript.Compile(file, []byte(text), w.project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// scriptStores open the online store of each kind of engine; nil for the offline one.
+var scriptStores = []struct {
+	name string
+	open func(t testing.TB, project, dir string) online.Store
+}{
+	{"offline", nil},
+	{"pebble", func(t testing.TB, project, dir string) online.Store {
+		s, err := scriptPebble(project, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}},
+	{"redis", func(t testing.TB, project, dir string) online.Store {
+		s, err := redis.Open(redis.Options{Project: project + "-" + filepath.Base(filepath.Dir(dir)), Addrs: []string{testenv.Redis(t).Addr}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}},
+}
+
+func (w *scriptWorld) run(ctx context.Context, t testing.TB, p *pitscript.Program, open func(t testing.TB, project, dir string) online.Store) (*pitscript.Result, error) {
+	t.Helper()
+	w.runs++
+	dir, err := os.MkdirTemp(t.TempDir(), "engine-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := scriptConfig{Project: w.project, Name: fmt.Sprintf("run-%d", w.runs), Dir: dir, Brokers: w.brokers}
+	if open != nil {
+		c.Online = open(t, w.project.Name, filepath.Join(dir, "online"))
+	}
+	return runScript(ctx, p, c)
+}
+
+// TestSemantics runs the scripts that tell the meaning of everything on every engine.
+func TestSemantics(t *testing.T) {
+	roots, err := filepath.Glob("testdata/scripts/*")
+	if err != nil || len(roots) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, root := range roots {
+		t.Run(filepath.Base(root), func(t *testing.T) {
+			w := newScriptWorld(t, root)
+			files, err := filepath.Glob(filepath.Join(root, "tests", "*.pit"))
+			if err != nil || len(files) == 0 {
+				t.Fatalf("no scripts: %v", err)
+			}
+			for _, file := range files {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p := w.compile(t, file, string(text))
+				for _, s := range scriptStores {
+					t.Run(strings.TrimSuffix(filepath.Base(file), ".pit")+"/"+s.name, func(t *testing.T) {
+						res, err := w.run(t.Context(), t, p, s.open)
+						if err != nil {
+							t.Fatal(err)
+						}
+						for _, f := range res.Failures {
+							t.Errorf("%s: %s: expected %s, got %s", f.Position, f.What, f.Expected, f.Got)
+						}
+						if got := res.Checked + res.Skipped; got != p.Expectations() || res.Checked == 0 {
+							t.Errorf("%d expectations were checked and %d skipped, of %d", res.Checked, res.Skipped, p.Expectations())
+						}
+					})
+				}
+			}
+		})
+	}
+}
