@@ -6,5 +6,5 @@ import "embed"
 
 // Files are the repository's files as they lie beside this one.
 //
-//go:embed forebay.yaml features.yaml data/*.parquet
+//go:embed forebay.yaml features.yaml data/*.parquet tests/*.pit
 var Files embed.FS

@@ -26,7 +26,7 @@ type TestOptions struct {
 // TestedScript says what became of one script.
 type TestedScript struct {
 	File     string             `json:"file"`
-	Checked  int                `json:"checked"` // expectations, on all engines together
+	Checked  int                `json:"checked"` // expectations
 	Mistakes pitscript.Mistakes `json:"mistakes,omitempty"`
 	Failures []ScriptFailure    `json:"failures,omitempty"`
 	// Errors are what kept engines from running the script to its end.
@@ -214,7 +214,7 @@ func (s *TestedScript) add(r *scriptRun) {
 	if r.result == nil {
 		return
 	}
-	s.Checked += r.result.Checked
+	s.Checked = max(s.Checked, r.result.Checked)
 	for _, f := range r.result.Failures {
 		i := slices.IndexFunc(s.Failures, func(had ScriptFailure) bool { return had.Failure == f })
 		if i < 0 {

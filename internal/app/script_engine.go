@@ -59,6 +59,8 @@ type scriptEngine struct {
 	now     atomic.Int64
 	refused map[pitscript.Refusal]int64 // by Kafka's dead letters, and rows of sources without a topic
 	views   []registry.ViewGeneration
+	behind  map[string]bool // views whose derived tables lack rows of the log
+	nulls   map[string]bool // views that were given a null key, which only their tables may count
 }
 
 var _ pitscript.Engine = (*scriptEngine)(nil)
@@ -67,7 +69,7 @@ var _ pitscript.Engine = (*scriptEngine)(nil)
 const scriptPartitions = 1
 
 func newScriptEngine(ctx context.Context, c scriptConfig) (_ *scriptEngine, err error) {
-	e := &scriptEngine{dir: c.Dir, refused: map[pitscript.Refusal]int64{}}
+	e := &scriptEngine{dir: c.Dir, refused: map[pitscript.Refusal]int64{}, behind: map[string]bool{}, nulls: map[string]bool{}}
 	wall := func() time.Time { return time.UnixMicro(e.now.Load()).UTC() }
 	e.app = &App{
 		project: c.Project.Name, env: &config.Environment{Name: "script", Stream: &config.Stream{Brokers: c.Brokers, Group: c.Name}},
@@ -158,6 +160,7 @@ func (e *scriptEngine) Deliver(ctx context.Context, all []pitscript.Events) erro
 	var loaded []string // sources without a topic
 	for _, given := range all {
 		src := e.head.Project.Source(given.Source.Name)
+		e.given(src, given.Rows)
 		if src.Kafka == nil {
 			if err := e.load(ctx, src, given.Rows); err != nil {
 				return err
@@ -192,6 +195,31 @@ func (e *scriptEngine) Deliver(ctx context.Context, all []pitscript.Events) erro
 		return nil
 	}
 	_, err := e.app.Materialize(ctx, MaterializeOptions{Views: views})
+	return err
+}
+
+// given notes which views rows of a source concern.
+func (e *scriptEngine) given(src *registry.Source, rows *feature.Batch) {
+	for _, v := range e.views {
+		if v.View.Source != src.Name {
+			continue
+		}
+		e.behind[v.View.Name] = true
+		for _, key := range v.JoinKeys() {
+			if len(rows.Columns[src.Column(key.Name)].Nulls) > 0 {
+				e.nulls[v.View.Name] = true
+			}
+		}
+	}
+}
+
+// refresh brings the derived table of a view up to date.
+func (e *scriptEngine) refresh(ctx context.Context, v registry.ViewGeneration) error {
+	if !e.behind[v.View.Name] {
+		return nil
+	}
+	_, err := e.app.off.Refresh(ctx, v)
+	e.behind[v.View.Name] = err != nil
 	return err
 }
 
@@ -252,6 +280,7 @@ func (e *scriptEngine) stream(ctx context.Context) error {
 // Push implements pitscript.Engine.
 func (e *scriptEngine) Push(ctx context.Context, of *registry.Source, given *feature.Batch) error {
 	src := e.head.Project.Source(of.Name)
+	e.given(src, given)
 	rows := *given
 	rows.Versions = nil // what a push fills in is this engine's alone
 	if e.app.on != nil {
@@ -306,7 +335,7 @@ func (e *scriptEngine) join(ctx context.Context, l pitscript.Lookup) (*pitscript
 	}
 	points.KnownAt = l.KnownAt
 	for _, role := range l.Selection.Roles {
-		if _, err := e.app.off.Refresh(ctx, role.View); err != nil {
+		if err := e.refresh(ctx, role.View); err != nil {
 			return nil, err
 		}
 	}
@@ -324,10 +353,13 @@ func (e *scriptEngine) Refused(ctx context.Context) (map[pitscript.Refusal]int64
 		refused[of] += n
 	}
 	for _, v := range e.views {
-		if v.Source().Kafka != nil && e.app.on != nil {
-			continue // they are dead letters
+		if !e.nulls[v.View.Name] || v.Source().Kafka != nil && e.app.on != nil {
+			continue // there are none, or they are dead letters
 		}
-		table, err := e.app.off.Refresh(ctx, v)
+		if err := e.refresh(ctx, v); err != nil {
+			return nil, err
+		}
+		table, err := e.app.off.Table(ctx, v)
 		if err != nil {
 			return nil, err
 		}

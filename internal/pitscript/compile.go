@@ -1,6 +1,7 @@
 package pitscript
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -88,7 +89,7 @@ type compiler struct {
 	at       int64
 	asOf     *int64
 	knownAt  *int64
-	pending  []arrival
+	pending  []arrival // sorted by when they arrive
 	loaded   int
 }
 
@@ -236,19 +237,12 @@ func (c *compiler) load(words []word, table []tableRow) {
 		a.ahead = !times.IsNull(i) && times.Int64s()[i] > a.at
 		c.pending = append(c.pending, a)
 	}
+	slices.SortFunc(c.pending, func(a, b arrival) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.sequence, b.sequence)) })
 	c.deliver()
 }
 
 // deliver lets everything arrive that has by now, in the order in which it did.
 func (c *compiler) deliver() {
-	slices.SortFunc(c.pending, func(a, b arrival) int {
-		switch {
-		case a.at != b.at:
-			return int(min(1, max(-1, a.at-b.at)))
-		default:
-			return a.sequence - b.sequence
-		}
-	})
 	n := 0
 	for n < len(c.pending) && c.pending[n].at <= c.clock {
 		n++
@@ -274,7 +268,7 @@ func (c *compiler) deliver() {
 		c.program.steps = append(c.program.steps, d)
 		due = due[last+1:]
 	}
-	c.pending = append([]arrival(nil), c.pending[n:]...)
+	c.pending = c.pending[n:]
 }
 
 // sourceRows reads a table of a source's rows, and when each became known where the table says so.

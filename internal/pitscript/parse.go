@@ -119,9 +119,10 @@ func split(text string, separator func(byte) bool) (parts []string, starts []int
 func cells(l line) []word {
 	parts, starts := split(l.text, func(b byte) bool { return b == ',' })
 	words := make([]word, len(parts))
+	at := l.columns()
 	for i, part := range parts {
 		trimmed := strings.TrimLeft(part, " \t")
-		words[i] = word{strings.TrimRight(trimmed, " \t"), l.number, l.column(starts[i] + len(part) - len(trimmed))}
+		words[i] = word{strings.TrimRight(trimmed, " \t"), l.number, at(starts[i] + len(part) - len(trimmed))}
 	}
 	return words
 }
@@ -131,22 +132,30 @@ func cells(l line) []word {
 func (l line) words() []word {
 	parts, starts := split(l.text, func(b byte) bool { return b == ' ' || b == '\t' })
 	var words []word
+	at := l.columns()
 	for i, part := range parts {
 		if part == "" {
 			continue
 		}
-		words = append(words, word{part, l.number, l.column(starts[i])})
+		words = append(words, word{part, l.number, at(starts[i])})
 		if part == "=" {
 			rest := l.text[starts[i]+1:]
 			trimmed := strings.TrimLeft(rest, " \t")
-			return append(words, word{trimmed, l.number, l.column(len(l.text) - len(trimmed))})
+			return append(words, word{trimmed, l.number, at(len(l.text) - len(trimmed))})
 		}
 	}
 	return words
 }
 
-// column is the column of a byte of the line.
-func (l line) column(at int) int { return 1 + utf8.RuneCountInString(l.text[:at]) }
+// columns tells the column of a byte of the line, of bytes that come one after another.
+func (l line) columns() func(at int) int {
+	column, counted := 1, 0
+	return func(at int) int {
+		column += utf8.RuneCountInString(l.text[counted:at])
+		counted = at
+		return column
+	}
+}
 
 // keywords are the statements.
 var keywords = []string{"start", "load", "push", "advance", "at", "expect", "refused"}
