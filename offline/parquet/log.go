@@ -169,6 +169,7 @@ func (a *appender) Write(ctx context.Context, rows *feature.Batch) error {
 		if err != nil {
 			return fmt.Errorf("log of source %s: %w", a.src.Name, err)
 		}
+		w.workers = a.s.workers
 		a.w = w
 	}
 	cols := append(append(make([]*feature.Column, 0, len(a.columns)), rows.Columns...), a.meta.Columns...)
@@ -176,7 +177,7 @@ func (a *appender) Write(ctx context.Context, rows *feature.Batch) error {
 		return fmt.Errorf("log of source %s: %w", a.src.Name, err)
 	}
 	a.rows += int64(rows.Rows)
-	if a.w.out.n >= maxFileBytes {
+	if a.w.size() >= maxFileBytes {
 		return a.endFile()
 	}
 	return nil

@@ -1,13 +1,14 @@
 package parquet
 
 import (
+	"bufio"
+	"context"
 	"errors"
 	"fmt"
-	"math"
 
 	"github.com/apache/iceberg-go"
-	pq "github.com/parquet-go/parquet-go"
 
+	"github.com/forebay/forebay/offline/pages"
 	"github.com/forebay/forebay/registry/feature"
 )
 
@@ -19,7 +20,6 @@ const (
 	groupBytes    = 64 << 20 // of encoded pages, held in memory until the group is whole
 	pageBytes     = 1 << 20  // a page of few wide rows may end earlier
 	dictionaryMax = 1 << 20
-	maxValues     = 1 << 16 // elements of lists handed over at once
 )
 
 // fileWriter writes one Parquet data file of a table. After an error only abort may be called.
@@ -27,13 +27,15 @@ type fileWriter struct {
 	fs      FS
 	path    string
 	out     countingWriter
+	buf     *bufio.Writer // for the small parts; whole chunks pass it by
 	close   func() error
-	w       *pq.Writer
+	w       *pages.Writer
+	workers int // columns encoded at once
 	columns []column
-	leaves  []*pq.ColumnWriter
 	stats   []columnStats
-	values  []pq.Value
-	inPage  int
+	values  []pages.Values // of each column's page: memory that is used again
+	rest    []*feature.Column
+	restLen int // rows of a page that is not whole yet, in rest
 	inGroup int64
 	rows    int64
 	ended   bool
@@ -45,18 +47,17 @@ func newFileWriter(fs FS, path, table string, columns []column) (*fileWriter, er
 	if err != nil {
 		return nil, fmt.Errorf("creating data file %s: %w", path, err)
 	}
-	w := &fileWriter{fs: fs, path: path, close: f.Close, columns: columns, stats: make([]columnStats, len(columns))}
+	w := &fileWriter{fs: fs, path: path, close: f.Close, workers: 1, columns: columns,
+		stats: make([]columnStats, len(columns)), values: make([]pages.Values, len(columns))}
 	w.out.w = f
-	w.w = pq.NewWriter(&w.out, parquetSchema(table, columns),
-		pq.Compression(&pq.Snappy),
-		pq.PageBufferSize(pageBytes),
-		pq.WriteBufferSize(256<<10),
-		pq.DictionaryMaxBytes(dictionaryMax),
-		pq.CreatedBy("forebay", "1", ""),
-		pq.KeyValueMetadata(keyFormat, formatVersion))
-	w.leaves = w.w.ColumnWriters() // one leaf a column, in order
-	if len(w.leaves) != len(columns) {
-		return nil, errors.Join(fmt.Errorf("data file %s: %d leaves for %d columns", path, len(w.leaves), len(columns)), w.abort())
+	w.buf = bufio.NewWriterSize(&w.out, 64<<10)
+	w.w, err = pages.NewWriter(w.buf, parquetSchema(table, columns),
+		pages.Options{CreatedBy: "forebay version 1(build )", Metadata: [][2]string{{keyFormat, formatVersion}}, DictionaryBytes: dictionaryMax})
+	if err == nil && w.w.Leaves() != len(columns) { // one leaf a column, in order
+		err = fmt.Errorf("%d leaves for %d columns", w.w.Leaves(), len(columns))
+	}
+	if err != nil {
+		return nil, errors.Join(w.fail(err), w.abort())
 	}
 	return w, nil
 }
@@ -65,17 +66,18 @@ func newFileWriter(fs FS, path, table string, columns []column) (*fileWriter, er
 // writer's; a nil one is all null.
 func (w *fileWriter) write(cols []*feature.Column, from, to int) error {
 	for from < to {
-		n := min(to-from, pageRows-w.inPage)
-		for i, c := range cols {
-			if err := w.writeColumn(i, c, from, from+n); err != nil {
+		if w.restLen == 0 && to-from >= pageRows {
+			if err := w.page(cols, from, from+pageRows); err != nil {
 				return w.fail(err)
 			}
+			from += pageRows
+			continue
 		}
+		n := min(to-from, pageRows-w.restLen)
+		w.keep(cols, from, from+n)
 		from += n
-		w.rows += int64(n)
-		w.inGroup += int64(n)
-		if w.inPage += n; w.inPage == pageRows {
-			if err := w.endPage(); err != nil {
+		if w.restLen == pageRows {
+			if err := w.endRest(); err != nil {
 				return w.fail(err)
 			}
 		}
@@ -83,147 +85,94 @@ func (w *fileWriter) write(cols []*feature.Column, from, to int) error {
 	return nil
 }
 
-func (w *fileWriter) fail(err error) error {
-	return fmt.Errorf("writing data file %s: %w", w.path, err)
-}
-
-func (w *fileWriter) endPage() error {
-	for _, l := range w.leaves {
-		if err := l.Flush(); err != nil {
-			return err
+// keep copies rows that make no whole page.
+func (w *fileWriter) keep(cols []*feature.Column, from, to int) {
+	if w.rest == nil {
+		for _, c := range w.columns {
+			w.rest = append(w.rest, feature.NewColumn(c.Name, c.Type, pageRows))
 		}
 	}
-	w.inPage = 0
-	if w.inGroup >= groupRows || w.w.Size()-w.out.n >= groupBytes {
-		w.inGroup = 0
-		return w.w.Flush()
-	}
-	return nil
-}
-
-// writeColumn hands rows to the column's page as Parquet values with their levels.
-func (w *fileWriter) writeColumn(i int, c *feature.Column, from, to int) error {
-	spec := &w.columns[i]
-	def := 1
-	if spec.required {
-		def = 0
-	}
-	vs := w.values[:0]
-	if c == nil {
-		w.stats[i].values += int64(to - from)
-		w.stats[i].nulls += int64(to - from)
+	for i, c := range cols {
+		if c != nil {
+			appendRange(w.rest[i], c, from, to)
+			continue
+		}
 		for range to - from {
-			vs = append(vs, pq.Value{}.Level(0, 0, i))
+			w.rest[i].AppendNull()
 		}
-		w.values = vs
-		_, err := w.leaves[i].WriteRowValues(vs)
+	}
+	w.restLen += to - from
+}
+
+func (w *fileWriter) endRest() error {
+	if w.restLen == 0 {
+		return nil
+	}
+	err := w.page(w.rest, 0, w.restLen)
+	for _, c := range w.rest {
+		c.Reset()
+	}
+	w.restLen = 0
+	return err
+}
+
+// page writes the rows of one page.
+func (w *fileWriter) page(cols []*feature.Column, from, to int) error {
+	err := parallel(context.Background(), w.workers, len(cols), func(_ context.Context, i int) error {
+		if cols[i] != nil {
+			w.stats[i].add(cols[i], from, to)
+		} else {
+			w.stats[i].values += int64(to - from)
+			w.stats[i].nulls += int64(to - from)
+		}
+		return w.writeColumn(i, cols[i], from, to)
+	})
+	if err != nil {
 		return err
 	}
-	if k := c.Type.Kind; (k == feature.String || k == feature.Bytes) && to-from > 1 && c.Offsets[to]-c.Offsets[from] > pageBytes {
-		mid := from + (to-from)/2 // long texts make several pages
+	w.rows += int64(to - from)
+	w.inGroup += int64(to - from)
+	if w.inGroup >= groupRows || w.w.Buffered() >= groupBytes {
+		w.inGroup = 0
+		return w.w.EndGroup()
+	}
+	return nil
+}
+
+// writeColumn hands rows of a column over as one page, or as several where they are large.
+func (w *fileWriter) writeColumn(i int, c *feature.Column, from, to int) error {
+	v, err := pageValues(&w.columns[i], c, from, to, &w.values[i])
+	if err != nil {
+		return fmt.Errorf("column %q: %w", w.columns[i].Name, err)
+	}
+	if v.Size() > pageBytes && to-from > 1 {
+		mid := from + (to-from)/2
 		if err := w.writeColumn(i, c, from, mid); err != nil {
 			return err
 		}
 		return w.writeColumn(i, c, mid, to)
 	}
-	w.stats[i].add(c, from, to)
-	if spec.required && c.Nulls.Count() > 0 {
-		return fmt.Errorf("column %q: null in a column without nulls", spec.Name)
-	}
-	if c.Type.Kind == feature.List || c.Type.Kind == feature.Embedding {
-		return w.writeLists(i, c, from, to, def)
-	}
-	valueOf := valuesOf(spec, c)
-	if spec.required {
-		for row := from; row < to; row++ {
-			vs = append(vs, valueOf(row)) // the zero levels are right
-		}
-	} else {
-		null := pq.Value{}.Level(0, 0, i)
-		hasNulls := len(c.Nulls) > 0
-		for row := from; row < to; row++ {
-			if hasNulls && c.IsNull(row) {
-				vs = append(vs, null)
-			} else {
-				vs = append(vs, valueOf(row).Level(0, def, i))
-			}
-		}
-	}
-	w.values = vs
-	_, err := w.leaves[i].WriteRowValues(vs)
-	return err
+	return w.w.Page(i, to-from, &v)
 }
 
-// valuesOf makes Parquet values, without levels, of a column's rows.
-func valuesOf(spec *column, c *feature.Column) func(row int) pq.Value {
-	switch {
-	case c.Type.Kind == feature.Bool:
-		return func(row int) pq.Value { return pq.BooleanValue(c.Nums[row] != 0) }
-	case spec.narrow:
-		return func(row int) pq.Value { return pq.Int32Value(int32(c.Nums[row])) }
-	case c.Type.Kind == feature.Float64:
-		return func(row int) pq.Value { return pq.DoubleValue(math.Float64frombits(c.Nums[row])) }
-	case c.Type.Kind.Fixed():
-		return func(row int) pq.Value { return pq.Int64Value(int64(c.Nums[row])) }
-	}
-	return func(row int) pq.Value { return pq.ByteArrayValue(c.Bytes(row)) }
-}
+// size is about how large the file is so far.
+func (w *fileWriter) size() int64 { return w.w.Written() + w.w.Buffered() }
 
-// writeLists hands over lists, no more than maxValues elements at once.
-func (w *fileWriter) writeLists(i int, c *feature.Column, from, to, def int) error {
-	vs := w.values[:0]
-	for row := from; row < to; row++ {
-		if c.IsNull(row) {
-			vs = append(vs, pq.Value{}.Level(0, 0, i))
-		} else {
-			vs = appendList(vs, c.Values[row], def, i)
-		}
-		if len(vs) >= maxValues || row == to-1 {
-			if _, err := w.leaves[i].WriteRowValues(vs); err != nil {
-				return err
-			}
-			vs = vs[:0]
-		}
-	}
-	w.values = vs
-	return nil
-}
-
-// appendList appends the elements of a list or embedding; def is the level of an empty one.
-func appendList(vs []pq.Value, v feature.Value, def, leaf int) []pq.Value {
-	rep := 0
-	if v.Kind() == feature.Embedding {
-		for _, f := range v.Embedding() {
-			vs = append(vs, pq.FloatValue(f).Level(rep, def+1, leaf))
-			rep = 1
-		}
-	} else {
-		for _, e := range v.List() {
-			var p pq.Value
-			switch e.Kind() {
-			case feature.Bool:
-				p = pq.BooleanValue(e.Bool())
-			case feature.Float64:
-				p = pq.DoubleValue(e.Float64())
-			case feature.String, feature.Bytes:
-				p = pq.ByteArrayValue(e.Bytes())
-			default:
-				p = pq.Int64Value(e.Int64())
-			}
-			vs = append(vs, p.Level(rep, def+1, leaf))
-			rep = 1
-		}
-	}
-	if rep == 0 {
-		vs = append(vs, pq.Value{}.Level(0, def, leaf))
-	}
-	return vs
+func (w *fileWriter) fail(err error) error {
+	return fmt.Errorf("writing data file %s: %w", w.path, err)
 }
 
 // finish ends the file and describes it for a manifest. bucket is the value of
 // the table's one partition field, or -1 where it has none.
 func (w *fileWriter) finish(spec iceberg.PartitionSpec, bucket int) (iceberg.DataFile, error) {
-	if err := w.w.Close(); err != nil {
+	err := w.endRest()
+	if err == nil {
+		err = w.w.Close()
+	}
+	if err == nil {
+		err = w.buf.Flush()
+	}
+	if err != nil {
 		return nil, w.fail(err)
 	}
 	w.ended = true
@@ -243,7 +192,7 @@ func (w *fileWriter) finish(spec iceberg.PartitionSpec, bucket int) (iceberg.Dat
 	sizes, values, nulls, nans := map[int]int64{}, map[int]int64{}, map[int]int64{}, map[int]int64{}
 	lows, highs := map[int][]byte{}, map[int][]byte{}
 	var splits []int64
-	for _, g := range w.w.File().Metadata().RowGroups {
+	for _, g := range w.w.RowGroups() {
 		start := g.Columns[0].MetaData.DataPageOffset
 		if d := g.Columns[0].MetaData.DictionaryPageOffset; d > 0 {
 			start = min(start, d)
