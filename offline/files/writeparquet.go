@@ -1,29 +1,41 @@
 package files
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
 	"github.com/parquet-go/parquet-go"
+
+	"github.com/forebay/forebay/offline/pages"
 )
 
-// groupRows is how many rows a row group has at most.
-const groupRows = 256 << 10
+// groupRows and groupBytes are how large a row group is at most: it is held in memory until it is whole.
+const (
+	groupRows  = 256 << 10
+	groupBytes = 64 << 20
+	pageBytes  = 1 << 20
+)
 
 // parquetWriter writes Parquet column by column, compressed with Snappy: the cheapest
 // to read of those that every reader has.
 type parquetWriter struct {
-	w     *parquet.Writer
-	nodes []*wnode
-	rows  int // in the row group being written
+	buf     *bufio.Writer // for the small parts; whole chunks pass it by
+	w       *pages.Writer
+	columns []*wnode
+	rows    int64 // in the row group being written
 }
 
 func newParquetWriter(w io.Writer, schema *arrow.Schema) (*parquetWriter, error) {
-	p := &parquetWriter{}
+	p := &parquetWriter{buf: bufio.NewWriterSize(w, 64<<10)}
 	root := &orderedGroup{}
 	leaves := 0
 	for _, f := range schema.Fields() {
@@ -32,37 +44,46 @@ func newParquetWriter(w io.Writer, schema *arrow.Schema) (*parquetWriter, error)
 			return nil, fmt.Errorf("column %q: %w", f.Name, err)
 		}
 		root.add(f.Name, node)
-		p.nodes = append(p.nodes, n)
+		p.columns = append(p.columns, n)
 	}
-	// The library's own choice for texts, DELTA_LENGTH_BYTE_ARRAY, is read wrongly by Spark 3.5 where there are
-	// nulls: its vectorized reader gives other texts, without an error.
-	p.w = parquet.NewWriter(w, parquet.NewSchema("schema", root), parquet.Compression(&parquet.Snappy), parquet.CreatedBy("forebay", "", ""),
-		parquet.DefaultEncodingFor(parquet.ByteArray, &parquet.Plain))
-	return p, nil
+	var err error
+	p.w, err = pages.NewWriter(p.buf, parquet.NewSchema("schema", root), pages.Options{CreatedBy: "forebay version 1(build )"})
+	return p, err
 }
 
 func (p *parquetWriter) Write(rec arrow.Record) error {
-	const step = 1 << 12 // rows turned into values at a time: they take more room than arrays
-	for at := int64(0); at < rec.NumRows(); at += step {
-		end := min(at+step, rec.NumRows())
-		part := rec.NewSlice(at, end)
-		columns := p.w.ColumnWriters()
-		for i, n := range p.nodes {
-			if err := n.writeTo(columns, part.Column(i)); err != nil {
-				return fmt.Errorf("column %q: %w", rec.ColumnName(i), err)
+	if rec.NumRows() == 0 {
+		return nil
+	}
+	errs := make([]error, len(p.columns))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(p.columns), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(p.columns)); i = next.Add(1) - 1 {
+				errs[i] = p.columns[i].write(p.w, rec.Column(int(i)))
 			}
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if err != nil {
+			return fmt.Errorf("column %q: %w", rec.ColumnName(i), err)
 		}
-		if p.rows += int(end - at); p.rows >= groupRows {
-			p.rows = 0
-			if err := p.w.Flush(); err != nil {
-				return err
-			}
-		}
+	}
+	if p.rows += rec.NumRows(); p.rows >= groupRows || p.w.Buffered() >= groupBytes {
+		p.rows = 0
+		return p.w.EndGroup()
 	}
 	return nil
 }
 
-func (p *parquetWriter) Close() error { return p.w.Close() }
+func (p *parquetWriter) Close() error {
+	if err := p.w.Close(); err != nil {
+		return err
+	}
+	return p.buf.Flush()
+}
 
 // orderedGroup is a group whose fields stay in the order they were added in.
 type orderedGroup struct {
@@ -88,13 +109,14 @@ type wnode struct {
 	list     bool
 	rep      byte // of a list: the repetition level of its further elements
 	leaf     int
+	inList   byte // of a leaf: the repetition level of the innermost list around it
 	children []*wnode
 
 	// Of the array at hand.
 	arr    arrow.Array
-	value  func(i int) parquet.Value
+	put    func(i int) // appends value i to values
 	bounds func(i int) (start, end int64)
-	values []parquet.Value // of a leaf
+	values pages.Values // of a leaf
 }
 
 // parquetNode makes the Parquet schema of a field; def and rep are the levels around it.
@@ -149,7 +171,7 @@ func (n *wnode) node(f arrow.Field, leaves *int, rep byte) (parquet.Node, error)
 		n.children = []*wnode{e}
 		return parquet.List(node), nil
 	}
-	n.leaf = *leaves
+	n.leaf, n.inList = *leaves, rep
 	*leaves++
 	return parquetLeaf(f)
 }
@@ -226,27 +248,83 @@ func decimalBytes(precision int32) int {
 	return n
 }
 
-// writeTo writes the values of an array to the writers of the node's leaves.
-func (n *wnode) writeTo(columns []*parquet.ColumnWriter, arr arrow.Array) error {
+// write writes the values of an array to the chunks of the node's leaves.
+func (n *wnode) write(w *pages.Writer, arr arrow.Array) error {
+	if n.leaf >= 0 {
+		if fixed := fixedBytes(arr); fixed != nil && arr.NullN() == 0 {
+			return w.Page(n.leaf, arr.Len(), &pages.Values{Entries: arr.Len(), Fixed: fixed})
+		}
+	}
 	if err := n.bind(arr); err != nil {
 		return err
 	}
-	for i := range arr.Len() {
-		n.append(i, 0)
+	for at := 0; at < arr.Len(); { // a page has as many rows as make pageBytes
+		from := at
+		for at < arr.Len() && (at == from || n.size() < pageBytes) {
+			end := min(at+64, arr.Len())
+			for ; at < end; at++ {
+				n.append(at, 0)
+			}
+		}
+		if err := n.flush(w, at-from); err != nil {
+			return err
+		}
 	}
-	return n.flush(columns)
+	return nil
 }
 
-func (n *wnode) flush(columns []*parquet.ColumnWriter) error {
+// size is how many bytes the largest of the node's leaves has gathered.
+func (n *wnode) size() int {
 	if n.leaf >= 0 {
-		_, err := columns[n.leaf].WriteRowValues(n.values)
-		clear(n.values)
-		n.values = n.values[:0]
+		return n.values.Size() + n.values.Entries
+	}
+	size := 0
+	for _, c := range n.children {
+		size = max(size, c.size())
+	}
+	return size
+}
+
+func (n *wnode) flush(w *pages.Writer, rows int) error {
+	if n.leaf >= 0 {
+		v := n.values
+		if n.def == 0 {
+			v.Def = nil
+		}
+		err := w.Page(n.leaf, rows, &v)
+		n.values.Reset()
 		return err
 	}
 	for _, c := range n.children {
-		if err := c.flush(columns); err != nil {
+		if err := c.flush(w, rows); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// fixedBytes are the values of an array that has them as Parquet does; nil of others.
+func fixedBytes(arr arrow.Array) []byte {
+	switch a := arr.(type) {
+	case *array.Int32:
+		return arrow.Int32Traits.CastToBytes(a.Int32Values())
+	case *array.Uint32:
+		return arrow.Uint32Traits.CastToBytes(a.Uint32Values())
+	case *array.Date32:
+		return arrow.Date32Traits.CastToBytes(a.Date32Values())
+	case *array.Float32:
+		return arrow.Float32Traits.CastToBytes(a.Float32Values())
+	case *array.Int64:
+		return arrow.Int64Traits.CastToBytes(a.Int64Values())
+	case *array.Uint64:
+		return arrow.Uint64Traits.CastToBytes(a.Uint64Values())
+	case *array.Time64:
+		return arrow.Time64Traits.CastToBytes(a.Time64Values())
+	case *array.Float64:
+		return arrow.Float64Traits.CastToBytes(a.Float64Values())
+	case *array.Timestamp:
+		if a.DataType().(*arrow.TimestampType).Unit != arrow.Second {
+			return arrow.TimestampTraits.CastToBytes(a.TimestampValues())
 		}
 	}
 	return nil
@@ -275,7 +353,7 @@ func (n *wnode) bind(arr arrow.Array) (err error) {
 		n.bounds = a.ValueOffsets
 		return n.children[0].bind(a.ListValues())
 	}
-	n.value, err = valuer(arr)
+	n.put, err = putter(arr, &n.values)
 	return err
 }
 
@@ -285,7 +363,8 @@ func (n *wnode) append(i int, rep byte) {
 	case n.nullable && n.arr.IsNull(i):
 		n.appendNull(rep, n.def-1)
 	case n.leaf >= 0:
-		n.values = append(n.values, n.value(i).Level(int(rep), int(n.def), n.leaf))
+		n.levels(rep, n.def)
+		n.put(i)
 	case n.list:
 		start, end := n.bounds(i)
 		if start == end {
@@ -305,90 +384,115 @@ func (n *wnode) append(i int, rep byte) {
 // appendNull appends that there is nothing, from definition level def on, to all leaves.
 func (n *wnode) appendNull(rep, def byte) {
 	if n.leaf >= 0 {
-		n.values = append(n.values, parquet.NullValue().Level(int(rep), int(def), n.leaf))
+		n.levels(rep, def)
 	}
 	for _, c := range n.children {
 		c.appendNull(rep, def)
 	}
 }
 
-// valuer gives access to the values of a leaf's array as Parquet has them.
-func valuer(arr arrow.Array) (func(i int) parquet.Value, error) {
+func (n *wnode) levels(rep, def byte) {
+	n.values.Entries++
+	n.values.Def = append(n.values.Def, def)
+	if n.inList > 0 {
+		n.values.Rep = append(n.values.Rep, rep)
+	}
+}
+
+// putter appends values of a leaf's array to v as Parquet has them.
+func putter(arr arrow.Array, v *pages.Values) (func(i int), error) {
 	switch a := arr.(type) {
 	case *array.Null:
-		return func(int) parquet.Value { return parquet.NullValue() }, nil
+		return func(int) {}, nil
 	case *array.Boolean:
-		return func(i int) parquet.Value { return parquet.BooleanValue(a.Value(i)) }, nil
+		return func(i int) {
+			bit := byte(0)
+			if a.Value(i) {
+				bit = 1
+			}
+			v.Fixed = append(v.Fixed, bit)
+		}, nil
 	case *array.Int8:
-		return int32Values(a.Int8Values()), nil
+		return put32(v, a.Int8Values()), nil
 	case *array.Int16:
-		return int32Values(a.Int16Values()), nil
+		return put32(v, a.Int16Values()), nil
 	case *array.Int32:
-		return int32Values(a.Int32Values()), nil
+		return put32(v, a.Int32Values()), nil
 	case *array.Uint8:
-		return int32Values(a.Uint8Values()), nil
+		return put32(v, a.Uint8Values()), nil
 	case *array.Uint16:
-		return int32Values(a.Uint16Values()), nil
+		return put32(v, a.Uint16Values()), nil
 	case *array.Uint32:
-		return int32Values(a.Uint32Values()), nil
+		return put32(v, a.Uint32Values()), nil
 	case *array.Date32:
-		return int32Values(a.Date32Values()), nil
+		return put32(v, a.Date32Values()), nil
 	case *array.Date64:
-		return func(i int) parquet.Value { return parquet.Int32Value(int32(a.Value(i) / 86400e3)) }, nil //nolint:gosec // whole days
+		return func(i int) { v.Fixed = le32(v.Fixed, uint32(int32(a.Value(i)/86400e3))) }, nil //nolint:gosec // whole days
 	case *array.Time32:
 		if a.DataType().(*arrow.Time32Type).Unit == arrow.Second {
-			return func(i int) parquet.Value { return parquet.Int32Value(int32(a.Value(i)) * 1000) }, nil
+			return func(i int) { v.Fixed = le32(v.Fixed, uint32(a.Value(i))*1000) }, nil //nolint:gosec // the bits
 		}
-		return int32Values(a.Time32Values()), nil
+		return put32(v, a.Time32Values()), nil
 	case *array.Int64:
-		return int64Values(a.Int64Values()), nil
+		return put64(v, a.Int64Values()), nil
 	case *array.Uint64:
-		return int64Values(a.Uint64Values()), nil
+		return put64(v, a.Uint64Values()), nil
 	case *array.Time64:
-		return int64Values(a.Time64Values()), nil
+		return put64(v, a.Time64Values()), nil
 	case *array.Timestamp:
 		if a.DataType().(*arrow.TimestampType).Unit == arrow.Second {
-			return func(i int) parquet.Value { return parquet.Int64Value(int64(a.Value(i)) * 1000) }, nil
+			return func(i int) { v.Fixed = le64(v.Fixed, uint64(a.Value(i))*1000) }, nil //nolint:gosec // the bits
 		}
-		return int64Values(a.TimestampValues()), nil
+		return put64(v, a.TimestampValues()), nil
 	case *array.Float16:
-		return func(i int) parquet.Value { return parquet.FloatValue(a.Value(i).Float32()) }, nil
+		return func(i int) { v.Fixed = le32(v.Fixed, math.Float32bits(a.Value(i).Float32())) }, nil
 	case *array.Float32:
-		return func(i int) parquet.Value { return parquet.FloatValue(a.Value(i)) }, nil
+		return func(i int) { v.Fixed = le32(v.Fixed, math.Float32bits(a.Value(i))) }, nil
 	case *array.Float64:
-		return func(i int) parquet.Value { return parquet.DoubleValue(a.Value(i)) }, nil
+		return func(i int) { v.Fixed = le64(v.Fixed, math.Float64bits(a.Value(i))) }, nil
 	case *array.FixedSizeBinary:
-		return func(i int) parquet.Value { return parquet.FixedLenByteArrayValue(a.Value(i)) }, nil
+		return func(i int) { v.Fixed = append(v.Fixed, a.Value(i)...) }, nil
 	case *array.Decimal128:
 		size := decimalBytes(a.DataType().(*arrow.Decimal128Type).Precision)
-		return func(i int) parquet.Value {
-			v := a.Value(i)
+		return func(i int) {
+			d := a.Value(i)
 			var b [16]byte
-			binary.BigEndian.PutUint64(b[:], uint64(v.HighBits())) //nolint:gosec // the bits
-			binary.BigEndian.PutUint64(b[8:], v.LowBits())
-			return parquet.FixedLenByteArrayValue(b[16-size:])
+			binary.BigEndian.PutUint64(b[:], uint64(d.HighBits())) //nolint:gosec // the bits
+			binary.BigEndian.PutUint64(b[8:], d.LowBits())
+			v.Fixed = append(v.Fixed, b[16-size:]...)
 		}, nil
 	case *array.Decimal256:
 		size := decimalBytes(a.DataType().(*arrow.Decimal256Type).Precision)
-		return func(i int) parquet.Value {
+		return func(i int) {
 			words := a.Value(i).Array() // little-endian
 			var b [32]byte
 			for j, w := range words {
 				binary.BigEndian.PutUint64(b[24-8*j:], w)
 			}
-			return parquet.FixedLenByteArrayValue(b[32-size:])
+			v.Fixed = append(v.Fixed, b[32-size:]...)
 		}, nil
 	}
 	if text := texts(arr); text != nil {
-		return func(i int) parquet.Value { return parquet.ByteArrayValue(text(i)) }, nil
+		return func(i int) {
+			if len(v.Offsets) == 0 {
+				v.Offsets = append(v.Offsets, 0)
+			}
+			v.Data = append(v.Data, text(i)...)
+			v.Offsets = append(v.Offsets, uint32(len(v.Data))) //nolint:gosec // a page is far smaller
+		}, nil
 	}
 	return nil, fmt.Errorf("%s cannot be written as Parquet", arr.DataType())
 }
 
-func int32Values[T ~int8 | ~int16 | ~int32 | ~uint8 | ~uint16 | ~uint32](vs []T) func(int) parquet.Value {
-	return func(i int) parquet.Value { return parquet.Int32Value(int32(vs[i])) } //nolint:gosec // the bits
+var (
+	le32 = binary.LittleEndian.AppendUint32
+	le64 = binary.LittleEndian.AppendUint64
+)
+
+func put32[T ~int8 | ~int16 | ~int32 | ~uint8 | ~uint16 | ~uint32](v *pages.Values, vs []T) func(int) {
+	return func(i int) { v.Fixed = le32(v.Fixed, uint32(int32(vs[i]))) } //nolint:gosec // the bits
 }
 
-func int64Values[T ~int64 | ~uint64](vs []T) func(int) parquet.Value {
-	return func(i int) parquet.Value { return parquet.Int64Value(int64(vs[i])) } //nolint:gosec // the bits
+func put64[T ~int64 | ~uint64](v *pages.Values, vs []T) func(int) {
+	return func(i int) { v.Fixed = le64(v.Fixed, uint64(vs[i])) } //nolint:gosec // the bits
 }

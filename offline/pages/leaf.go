@@ -283,7 +283,7 @@ func (l *leaf) end(p *Writer) (format.ColumnChunk, chunkIndex, error) {
 		body := l.dictPage()
 		l.header = format.PageHeader{
 			Type: format.DictionaryPage, UncompressedPageSize: int32(len(l.dictData)), CompressedPageSize: int32(len(body)), //nolint:gosec // at most dictMax
-			CRC:                  int32(crc32.ChecksumIEEE(body)),                                                                             //nolint:gosec // the bits
+			CRC:                  int32(crc32.ChecksumIEEE(body)),                                                                //nolint:gosec // the bits
 			DictionaryPageHeader: thrift.New(format.DictionaryPageHeader{NumValues: int32(l.dictCount), Encoding: format.Plain}), //nolint:gosec // as above
 		}
 		if err := l.appendHeader(); err != nil {
