@@ -124,8 +124,9 @@ func (a *App) configure(environment string, lookup config.LookupEnv) error {
 	}
 	a.root = root
 	settings, diagnostics := spec.LoadSettings(root)
-	if err := diagnostics.Err(); err != nil {
-		return &Error{Code: CodeInvalid, Err: err}
+	if len(diagnostics) > 0 {
+		_, diagnostics = a.read() // every mistake in one run
+		return &Error{Code: CodeInvalid, Err: diagnostics}
 	}
 	declared, err := config.Choose(settings.Environments, environment, lookup)
 	if err != nil {
@@ -134,7 +135,8 @@ func (a *App) configure(environment string, lookup config.LookupEnv) error {
 	a.project = settings.Project
 	a.env, err = config.Load(declared, config.Options{Root: root, Project: settings.Project, Lookup: lookup})
 	if err != nil {
-		return &Error{Code: codeBadEnvironment, Err: fmt.Errorf("%s: %w", spec.SettingsFile, err)}
+		_, diagnostics := a.read()
+		return &Error{Code: codeBadEnvironment, Err: diagnostics.And(config.Diagnostics(err))}
 	}
 	return nil
 }
@@ -142,9 +144,15 @@ func (a *App) configure(environment string, lookup config.LookupEnv) error {
 // Environment is the name of the environment that is open.
 func (a *App) Environment() string { return a.env.Name }
 
+// read reads the YAML, and finds what is wrong with it on any machine.
+func (a *App) read() (*spec.Repository, spec.Diagnostics) {
+	repo, diagnostics := spec.Load(a.root)
+	return repo, diagnostics.And(config.Check(repo.Settings.Environments, a.root, a.project))
+}
+
 // Definitions reads the YAML. Its mistakes, all of them, are a spec.Diagnostics.
 func (a *App) Definitions(context.Context) (*registry.Project, error) {
-	repo, diagnostics := spec.Load(a.root)
+	repo, diagnostics := a.read()
 	if err := diagnostics.Err(); err != nil {
 		return nil, &Error{Code: CodeInvalid, Err: err}
 	}

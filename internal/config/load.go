@@ -18,7 +18,7 @@ import (
 type Options struct {
 	Root    string    // of the repository, absolute
 	Project string    // its name
-	Lookup  LookupEnv // os.LookupEnv, outside tests; required
+	Lookup  LookupEnv // os.LookupEnv, outside tests; nil leaves out what needs variables or files, see Check
 }
 
 // Load makes an environment ready for use. It reads the files that references
@@ -47,6 +47,34 @@ func Load(declared spec.Environment, o Options) (*Environment, error) {
 	return e, nil
 }
 
+// Check finds the mistakes that can be found in environments without the variables
+// and files that they refer to, which only the machine they are for has.
+func Check(declared []spec.Environment, root, project string) spec.Diagnostics {
+	var found spec.Diagnostics
+	for _, e := range declared {
+		_, err := Load(e, Options{Root: root, Project: project})
+		found = append(found, Diagnostics(err)...)
+	}
+	return found
+}
+
+// Diagnostics are the mistakes in an error of Load.
+func Diagnostics(err error) spec.Diagnostics {
+	var one *Error
+	var all interface{ Unwrap() []error }
+	switch {
+	case errors.As(err, &all):
+		var ds spec.Diagnostics
+		for _, e := range all.Unwrap() {
+			ds = append(ds, Diagnostics(e)...)
+		}
+		return ds
+	case errors.As(err, &one):
+		return spec.Diagnostics{{Code: spec.BadSetting, Position: one.Position, Message: one.Field + ": " + one.Msg}}
+	}
+	return nil
+}
+
 // loader collects the mistakes of one environment.
 type loader struct {
 	expander
@@ -68,6 +96,9 @@ func (l *loader) mistake(field, format string, args ...any) {
 
 // text is a value with its references replaced; ok is false if that failed.
 func (l *loader) text(field, raw string) (value string, ok bool) {
+	if l.lookup == nil && strings.Contains(raw, "${") {
+		return "", false
+	}
 	value, err := l.expand(raw)
 	if err != nil {
 		l.mistake(field, "%v", err)

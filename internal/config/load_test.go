@@ -317,6 +317,22 @@ forebay.yaml:12:17: environments.staging.online.password: environment variable N
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
+	var lines []string
+	for _, d := range Diagnostics(err) {
+		lines = append(lines, d.Position.String()+": "+d.Message)
+	}
+	if got := strings.Join(lines, "\n"); got != want {
+		t.Errorf("as diagnostics: got\n%v\nwant\n%s", got, want)
+	}
+}
+
+func TestCheck(t *testing.T) {
+	broken, good := production(), production()
+	broken.Offline.Store = "parket"
+	ds := Check([]spec.Environment{good, broken}, t.TempDir(), "flights")
+	if len(ds) != 1 || ds[0].Code != spec.BadSetting || !strings.HasPrefix(ds[0].Message, `environments.production.offline.store: "parket" is not one of`) {
+		t.Errorf("without variables and files: got %v", ds)
+	}
 }
 
 func TestTLSConfig(t *testing.T) {

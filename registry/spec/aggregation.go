@@ -187,7 +187,7 @@ func (l *loader) checkAggregations(d *viewDecl, src *sourceDecl, scope *expr.Sco
 		a := &d.aggregations[i]
 		t, ok := l.checkAggregation(a, src)
 		d.whole = d.whole && ok
-		l.expression(a.where, scope, feature.TypeBool, src.whole)
+		l.condition(a.where, scope, src.whole)
 		for _, w := range a.windows {
 			name := a.output(w.text.string)
 			if outputs[name] {

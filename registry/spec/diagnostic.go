@@ -32,6 +32,7 @@ const (
 	BadDuration        Code = "bad-duration"  // not a duration, or of a length that makes no sense
 	UnknownType        Code = "unknown-type"  // not a type of features
 	BadReference       Code = "bad-reference" // not written as a feature reference is
+	BadSetting         Code = "bad-setting"   // a value of an environment that cannot be used
 )
 
 // The codes of definitions that do not fit together.
@@ -99,6 +100,11 @@ func (ds Diagnostics) Err() error {
 		return nil
 	}
 	return ds
+}
+
+// And is ds and more, in order.
+func (ds Diagnostics) And(more Diagnostics) Diagnostics {
+	return slices.Concat(ds, more).sorted()
 }
 
 // sorted orders diagnostics by place and drops those said twice.

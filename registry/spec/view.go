@@ -111,7 +111,7 @@ func (l *loader) checkView(d *viewDecl) {
 		d.source.report(Expression, "", "%s", err)
 		return
 	}
-	l.expression(d.filter, scope, feature.TypeBool, src.whole)
+	l.condition(d.filter, scope, src.whole)
 	for _, f := range d.features {
 		if f.Type.Kind != feature.Null {
 			l.expression(f.expr, scope, f.Type, src.whole)
@@ -198,6 +198,17 @@ func (l *loader) expression(t text, scope *expr.Scope, want feature.Type, allNam
 			code = TypeMismatch
 		}
 		l.add(t.inside(e.Offset), code, e.Hint, "%s", e.Message)
+	}
+}
+
+// condition is expression for what selects rows. Its type is not the writer's choice.
+func (l *loader) condition(t text, scope *expr.Scope, allNames bool) {
+	before := len(l.diagnostics)
+	l.expression(t, scope, feature.TypeBool, allNames)
+	for i := range l.diagnostics[before:] {
+		if d := &l.diagnostics[before+i]; d.Code == TypeMismatch {
+			d.Hint = "compare it with something: a row is taken where the expression is true"
+		}
 	}
 }
 
