@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/forebay/forebay/registry"
@@ -52,8 +50,15 @@ type BatchRequest struct {
 	// From and To restrict it to event times, both inclusive, in microseconds. A
 	// restricted run does not move the resume point, and makes nothing live.
 	From, To *int64
-	// Overwrite reads the whole table and replaces what is there whatever its version.
+	// Overwrite reads the whole table and replaces what is there whatever its version. Windows are
+	// built anew even if they are of the table as it is.
 	Overwrite bool
+	// Beside leaves another generation live that is: a stream makes this one live when it has caught up.
+	Beside bool
+	// Beyond, of windows, is an epoch that records were seen to have: the build's is later.
+	Beyond int64
+	// Partitions, if known, is the number of partitions that the source's topic has.
+	Partitions int
 }
 
 // BatchResult is what a Run did.
@@ -73,7 +78,8 @@ const (
 
 // Run brings one view generation up to date. Rows that the online store has are not
 // written again, so a Run that was killed is completed by running it again: the
-// resume point moves only when everything before it is written.
+// resume point moves only when everything before it is written. The states of a windowed view are
+// built anew as a whole, unless they are of the table as it is already.
 func (b *Batch) Run(ctx context.Context, req BatchRequest) (BatchResult, error) {
 	r := batchRun{Batch: b, req: req, start: time.Now()}
 	if err := r.run(ctx); err != nil {
@@ -102,26 +108,26 @@ func (r *batchRun) retry(ctx context.Context, op func(context.Context) error) er
 func (r *batchRun) run(ctx context.Context) error {
 	v := r.req.View
 	whole := r.req.From == nil && r.req.To == nil
-	var resumes map[string]string
-	if err := r.retry(ctx, func(ctx context.Context) (err error) {
-		resumes, err = r.Online.Resumes(ctx, v)
-		return err
-	}); err != nil {
-		return fmt.Errorf("read the resume points: %w", err)
-	}
-	// Before the refresh: what the log holds now, the table holds then.
-	positions, err := r.streamPositions(ctx, resumes)
+	resumes, err := r.resumes(ctx)
 	if err != nil {
 		return err
 	}
-	var table TableState
-	if err := r.retry(ctx, func(ctx context.Context) (err error) {
-		table, err = r.Tables.Refresh(ctx, v)
-		return err
-	}); err != nil {
-		return fmt.Errorf("refresh the derived table: %w", err)
+	if v.View.Windowed() {
+		return r.runWindows(ctx, resumes)
 	}
-	r.total, r.result.Snapshot = table.Rows, table.Snapshot
+	server, err := r.takesWrites(ctx)
+	if err != nil {
+		return err
+	}
+	// Before the refresh: what the log holds now, the table holds then.
+	positions, err := r.streamPositions(ctx, resumes, server)
+	if err != nil {
+		return err
+	}
+	table, err := r.refresh(ctx)
+	if err != nil {
+		return err
+	}
 
 	since := ""
 	if at, ok := resumes[resumeOffline]; ok && at != resumeNone && whole && !r.req.Overwrite {
@@ -139,10 +145,7 @@ func (r *batchRun) run(ctx context.Context) error {
 	if !whole {
 		return nil
 	}
-	positions[resumeOffline] = table.Snapshot
-	if table.Snapshot == "" {
-		positions[resumeOffline] = resumeNone
-	}
+	positions[resumeOffline] = snapshotName(table)
 	if err := r.retry(ctx, func(ctx context.Context) error {
 		return r.Online.SetResumes(ctx, v, positions)
 	}); err != nil {
@@ -151,9 +154,45 @@ func (r *batchRun) run(ctx context.Context) error {
 	return r.goLive(ctx)
 }
 
+func (r *batchRun) resumes(ctx context.Context) (resumes map[string]string, err error) {
+	err = r.retry(ctx, func(ctx context.Context) (err error) {
+		resumes, err = r.Online.Resumes(ctx, r.req.View)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the resume points: %w", err)
+	}
+	return resumes, nil
+}
+
+// refresh brings the derived table up to date.
+func (r *batchRun) refresh(ctx context.Context) (table TableState, err error) {
+	err = r.retry(ctx, func(ctx context.Context) (err error) {
+		table, err = r.Tables.Refresh(ctx, r.req.View)
+		return err
+	})
+	if err != nil {
+		return table, fmt.Errorf("refresh the derived table: %w", err)
+	}
+	r.total, r.result.Snapshot = table.Rows, table.Snapshot
+	return table, nil
+}
+
+// takesWrites names who takes the online store's writes.
+func (r *batchRun) takesWrites(ctx context.Context) (server string, err error) {
+	err = r.retry(ctx, func(ctx context.Context) (err error) {
+		server, err = r.Online.Server(ctx)
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("ask who takes the online store's writes: %w", err)
+	}
+	return server, nil
+}
+
 // streamPositions are the offsets that the log holds, where they are beyond
-// those that the stream has applied.
-func (r *batchRun) streamPositions(ctx context.Context, resumes map[string]string) (map[string]string, error) {
+// those that the stream has applied, or those are not certain.
+func (r *batchRun) streamPositions(ctx context.Context, resumes map[string]string, server string) (map[string]string, error) {
 	positions := map[string]string{}
 	src := r.req.View.Source()
 	if r.Log == nil || src.Kafka == nil {
@@ -171,8 +210,12 @@ func (r *batchRun) streamPositions(ctx context.Context, resumes map[string]strin
 		return nil, err
 	}
 	for p, next := range offsets {
-		if have, ok := applied[p]; !ok || have < next {
-			positions[resumeName(src.Kafka.Topic, p)] = strconv.FormatInt(next, 10)
+		have := applied[p]
+		if have == nil {
+			have = &partitionResume{}
+		}
+		if at, slot, ok := have.start(0, server); !ok || at < next {
+			setMark(positions, src.Kafka.Topic, p, slot, mark{next: next, server: server})
 		}
 	}
 	return positions, nil
@@ -182,7 +225,7 @@ func (r *batchRun) goLive(ctx context.Context) error {
 	v := r.req.View
 	err := r.retry(ctx, func(ctx context.Context) error {
 		live, err := r.Online.Live(ctx)
-		if err != nil || live[v.View.Name] == v.Number {
+		if err != nil || live[v.View.Name] == v.Number || r.req.Beside && live[v.View.Name] != 0 {
 			return err
 		}
 		if err := r.Online.SetLive(ctx, v); err != nil {
@@ -202,26 +245,37 @@ func (r *batchRun) goLive(ctx context.Context) error {
 func (r *batchRun) scan(ctx context.Context, o ScanOptions) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w := batchWriter{run: r, ctx: ctx, cancel: cancel}
-	w.start()
-	err := w.fill(o)
+	fields := r.req.View.Fields()
+	w := rowWriter{run: r, carry: feature.NewBatch(fields, 1),
+		writers: newWriters(ctx, cancel, r, func() *feature.Batch { return feature.NewBatch(fields, r.rows()) }, r.writeRows)}
+	w.out = w.next()
+	err := w.fill(ctx, o)
 	if writeErr := w.finish(); writeErr != nil {
 		return writeErr
 	}
 	return err
 }
 
-// batchWriter collects rows into batches and writes a few of them at once.
-type batchWriter struct {
-	run    *batchRun
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	full   chan *feature.Batch
-	empty  chan *feature.Batch
-	wg     sync.WaitGroup
+func (r *batchRun) rows() int {
+	if r.Rows > 0 {
+		return r.Rows
+	}
+	return defaultBatchRows
+}
 
-	mu  sync.Mutex // guards run.result and err
-	err error
+func (r *batchRun) writeRows(ctx context.Context, rows *feature.Batch) (applied, stale int, err error) {
+	defer rows.Reset()
+	err = r.retry(ctx, func(ctx context.Context) (err error) {
+		applied, stale, err = r.Online.Write(ctx, r.req.View, rows, r.req.Overwrite)
+		return err
+	})
+	return applied, stale, err
+}
+
+// rowWriter collects the newest rows of entity keys into batches.
+type rowWriter struct {
+	*writers[*feature.Batch]
+	run *batchRun
 
 	out       *feature.Batch // being filled
 	carry     *feature.Batch // the newest row so far of the last entity key seen
@@ -229,84 +283,42 @@ type batchWriter struct {
 	keyBuffer [2][]byte
 }
 
-func (w *batchWriter) start() {
-	writes := w.run.Writes
-	if writes <= 0 {
-		writes = defaultBatchWrites
-	}
-	fields := w.run.req.View.Fields()
-	w.full, w.empty = make(chan *feature.Batch), make(chan *feature.Batch, writes+1)
-	for range writes + 1 { // one more is being filled
-		w.empty <- feature.NewBatch(fields, w.rows())
-	}
-	w.out, w.carry = <-w.empty, feature.NewBatch(fields, 1)
-	for range writes {
-		w.wg.Go(w.write)
-	}
-}
-
-func (w *batchWriter) rows() int {
-	if w.run.Rows > 0 {
-		return w.run.Rows
-	}
-	return defaultBatchRows
-}
-
-func (w *batchWriter) write() {
-	for rows := range w.full {
-		var applied, stale int
-		err := w.run.retry(w.ctx, func(ctx context.Context) (err error) {
-			applied, stale, err = w.run.Online.Write(ctx, w.run.req.View, rows, w.run.req.Overwrite)
-			return err
-		})
-		w.mu.Lock()
-		w.run.result.Applied += int64(applied)
-		w.run.result.Stale += int64(stale)
-		if err != nil && w.err == nil {
-			w.err = fmt.Errorf("write to the online store: %w", err)
-			w.cancel(w.err)
-		}
-		w.mu.Unlock()
-		rows.Reset()
-		w.empty <- rows
-	}
-}
-
-// finish waits for the writes and returns the first error of one.
-func (w *batchWriter) finish() error {
-	close(w.full)
-	w.wg.Wait()
-	return w.err
-}
-
-func (w *batchWriter) fill(o ScanOptions) error {
+func (w *rowWriter) fill(ctx context.Context, o ScanOptions) error {
 	keys := len(w.run.req.View.JoinKeys())
-	for rows, err := range w.run.Tables.Scan(w.ctx, w.run.req.View, o) {
+	for rows, err := range w.run.Tables.Scan(ctx, w.run.req.View, o) {
 		if err != nil {
 			return fmt.Errorf("scan the derived table: %w", err)
 		}
 		if err := w.add(rows, keys); err != nil {
 			return err
 		}
-		w.run.result.Rows += int64(rows.Rows)
-		if w.run.Progress != nil {
-			w.run.Progress(BatchProgress{View: w.run.req.View, Done: w.run.result.Rows, Total: w.run.total, Elapsed: time.Since(w.run.start)})
-		}
+		w.run.read(rows.Rows)
 	}
-	if err := context.Cause(w.ctx); err != nil {
+	if err := context.Cause(ctx); err != nil {
 		return err
 	}
 	if err := w.emit(w.carry); err != nil {
 		return err
 	}
-	return w.send()
+	if w.out.Rows == 0 {
+		return nil
+	}
+	return w.send(w.out)
+}
+
+// read counts rows of the derived table.
+func (r *batchRun) read(rows int) {
+	r.result.Rows += int64(rows)
+	if r.Progress != nil {
+		r.Progress(BatchProgress{View: r.req.View, Done: r.result.Rows, Total: r.total, Elapsed: time.Since(r.start)})
+	}
 }
 
 var errNullKey = errors.New("the derived table has a row without an entity key")
 
 // add takes the rows of one batch of the scan: of the rows of one key, which follow
 // each other, the last; the batch's last row waits for the next batch.
-func (w *batchWriter) add(rows *feature.Batch, keys int) error {
+func (w *rowWriter) add(rows *feature.Batch, keys int) error {
 	cols := rows.Columns[:keys]
 	for i := range rows.Rows {
 		key, ok := feature.AppendKeyRow(w.keyBuffer[i&1][:0], cols, i)
@@ -335,7 +347,7 @@ func (w *batchWriter) add(rows *feature.Batch, keys int) error {
 	return nil
 }
 
-func (w *batchWriter) emit(rows *feature.Batch) error {
+func (w *rowWriter) emit(rows *feature.Batch) error {
 	for i := range rows.Rows {
 		if err := w.emitRow(rows, i); err != nil {
 			return err
@@ -344,23 +356,14 @@ func (w *batchWriter) emit(rows *feature.Batch) error {
 	return nil
 }
 
-func (w *batchWriter) emitRow(rows *feature.Batch, i int) error {
+func (w *rowWriter) emitRow(rows *feature.Batch, i int) error {
 	w.out.AppendRow(rows, i)
-	if w.out.Rows < w.rows() {
+	if w.out.Rows < w.run.rows() {
 		return nil
 	}
-	return w.send()
-}
-
-func (w *batchWriter) send() error {
-	if w.out.Rows == 0 {
-		return nil
+	if err := w.send(w.out); err != nil {
+		return err
 	}
-	select {
-	case w.full <- w.out:
-		w.out = <-w.empty
-		return nil
-	case <-w.ctx.Done():
-		return context.Cause(w.ctx)
-	}
+	w.out = w.next()
+	return nil
 }

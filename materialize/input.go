@@ -12,6 +12,8 @@ type Inputs interface {
 	// Check reports whether the source's topic can be consumed: that it is
 	// there, and its format supported. ErrUnavailable if Kafka is not reached in a bounded time.
 	Check(ctx context.Context, src *registry.Source) error
+	// Partitions is the number of partitions of a topic; 0 if it is not there.
+	Partitions(ctx context.Context, topic string) (int, error)
 	// Open joins a consumer group of the source's topic. Owner hears of partitions
 	// that come and go; its calls do not overlap each other nor the time from a Poll to Done.
 	Open(ctx context.Context, src *registry.Source, group string, owner Owner) (Input, error)

@@ -51,8 +51,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, t, v, labels...)
 	}
 	for _, p := range c.stream.pipelines {
-		s, up := p.stats.snapshot(), 0.0
-		if p.stats.health() == nil && s.State == StateRunning {
+		if p.copies != nil {
+			continue // part of its source
+		}
+		s, up := c.stream.statsOf(p), 0.0
+		if c.stream.health(p.src) == nil && s.State == StateRunning {
 			up = 1
 		}
 		send(metricUp, prometheus.GaugeValue, up, s.Source)

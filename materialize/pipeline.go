@@ -5,19 +5,28 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strconv"
 	"time"
 
+	"github.com/forebay/forebay/materialize/window"
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/expr"
+	"github.com/forebay/forebay/registry/feature"
 )
 
-// pipeline streams one source, in one session after another.
+// pipeline streams one topic, in one session after another: that of a source to its log and its views, or
+// an internal one to the one view that it is copied for.
 type pipeline struct {
 	cfg    *StreamConfig
 	src    *registry.Source
+	topic  string // that is read
 	group  string
-	memory int64
+	memory int64 // of the rows that wait for the log
+	states int64 // bytes in memory of the states of one windowed view
 	views  []compiledView
+	// copies is the internal topic that is read; nil where it is the source's own.
+	copies *Repartition
 	log    *slog.Logger
 	stats  sourceStats
 }
@@ -25,21 +34,77 @@ type pipeline struct {
 type compiledView struct {
 	registry.ViewGeneration
 	program *expr.View
-	// lacksHistory: Kafka has deleted records that the view lacks, and the log has.
+	plan    *window.Plan // nil for a view of newest rows
+	epoch   int64        // of the states that are written; 0 for newest rows
+	live    bool         // it is, or this session has proposed it
+	// lacksHistory: the view cannot go on from what it has, and is to be filled from the log; why
+	// says so.
 	lacksHistory bool
+	why          string
+	// seen is the greatest epoch that a record had. Where it is beyond what the resume points say, the
+	// states have to be built anew.
+	seen int64
+	// dropTopic: the internal topic is of no more use, and is to be removed first.
+	dropTopic bool
+}
+
+// compile compiles a view.
+func compile(v registry.ViewGeneration) (compiledView, error) {
+	c := compiledView{ViewGeneration: v}
+	var err error
+	if c.program, err = expr.CompileView(v.Project, v.View); err != nil {
+		return c, fmt.Errorf("view %s: %w", v, err)
+	}
+	if v.View.Windowed() {
+		if c.plan, err = window.ForView(v.View); err != nil {
+			return c, fmt.Errorf("view %s: %w", v, err)
+		}
+	}
+	return c, nil
+}
+
+// fill has the view filled from the log before it goes on.
+func (v *compiledView) fill(why string) {
+	v.lacksHistory, v.why = true, why
+}
+
+// keyed reports whether all events of an entity of a view are in one partition of its source's topic:
+// whether the columns that the topic is keyed by are all among its join keys.
+func keyed(v registry.ViewGeneration) bool {
+	keys := v.JoinKeys()
+	columns := v.Source().Kafka.Key
+	for _, c := range columns {
+		if !slices.ContainsFunc(keys, func(k feature.Field) bool { return k.Name == c }) {
+			return false
+		}
+	}
+	return len(columns) > 0
+}
+
+// InternalTopic is the topic that a windowed view generation is fed through where its source's is not keyed by
+// its entity, and the group of those who copy to it; group is the source's consumer group.
+func InternalTopic(group string, v registry.ViewGeneration) (topic, copiers string) {
+	topic = group + "." + v.View.Name + "." + strconv.Itoa(v.Number)
+	return topic, topic + ".repartition"
 }
 
 func (p *pipeline) addView(v registry.ViewGeneration) error {
-	if v.View.Windowed() {
-		return fmt.Errorf("view %s: aggregations over windows cannot be streamed by this version", v)
-	}
-	program, err := expr.CompileView(v.Project, v.View)
+	c, err := compile(v)
 	if err != nil {
-		return fmt.Errorf("view %s: %w", v, err)
+		return err
 	}
-	p.views = append(p.views, compiledView{ViewGeneration: v, program: program})
+	p.views = append(p.views, c)
 	p.stats.addView(v)
 	return nil
+}
+
+// copied makes the pipeline of a view that is fed through an internal topic.
+func (p *pipeline) copied(v registry.ViewGeneration) (*pipeline, error) {
+	topic, copiers := InternalTopic(p.group, v)
+	q := &pipeline{cfg: p.cfg, src: p.src, topic: topic, group: topic, log: p.cfg.Logger.With("source", p.src.Name, "view", v.String(), "topic", topic),
+		copies: &Repartition{Source: p.src, Topic: topic, Group: copiers}}
+	q.stats.init(p.src)
+	return q, q.addView(v)
 }
 
 func (p *pipeline) run(ctx context.Context) error {

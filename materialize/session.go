@@ -11,15 +11,20 @@ import (
 	"time"
 )
 
-// session is one membership of a source's consumer group, with the buffers of its sinks. It
+// session is one membership of a consumer group, with the buffers of its sinks. It
 // ends when they cannot be completed, and leaves nothing but what the stores hold.
 type session struct {
 	*pipeline
 	first bool // stores must be there within StartTimeout
 
+	server     string          // that takes the online store's writes
+	partitions int             // that the topic has, where views have windows
+	base       map[int32]int64 // of copies: offsets in the source's topic below which the states hold everything
+
 	input Input
-	views []*viewSink
-	rows  *logSink
+	sinks []sink
+	rows  *logSink // nil where copies are read: the source's own pipeline logs its rows
+	goal  goal
 
 	// work ends the calls to stores: HandoverTimeout after the stream was asked to end.
 	work   context.Context
@@ -38,10 +43,9 @@ type session struct {
 
 func newSession(p *pipeline, first bool) *session {
 	s := &session{pipeline: p, first: first, owned: map[int32]bool{}, applied: map[int32]int64{}, last: time.Now()}
-	for i := range p.views {
-		s.views = append(s.views, newViewSink(s, &p.views[i]))
+	if p.copies == nil {
+		s.rows = newLogSink(s)
 	}
-	s.rows = newLogSink(s)
 	return s
 }
 
@@ -85,7 +89,14 @@ func (s *session) run(ctx context.Context) error {
 		}
 		return err
 	}
-	input, err := s.cfg.Inputs.Open(ctx, s.src, s.group, s)
+	for i := range s.views {
+		if v := &s.views[i]; v.plan != nil {
+			s.sinks = append(s.sinks, newWindowSink(s, v, s.states))
+		} else {
+			s.sinks = append(s.sinks, newViewSink(s, v))
+		}
+	}
+	input, err := s.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -94,25 +105,36 @@ func (s *session) run(ctx context.Context) error {
 	s.mu.Unlock()
 	s.stats.setInput(input)
 	defer s.stats.setInput(nil)
+	stopCopying := s.copying(ctx)
 	err = s.loop(ctx)
 	if err != nil {
 		s.fail(err) // so that closing, which takes the partitions away, completes nothing
 		s.cancel(err)
 	}
+	stopCopying()
 	input.Close()
-	s.rows.wait()
+	if s.rows != nil {
+		s.rows.wait()
+	}
 	return err
+}
+
+func (s *session) open(ctx context.Context) (Input, error) {
+	if s.copies == nil {
+		return s.cfg.Inputs.Open(ctx, s.src, s.group, s)
+	}
+	var input Input
+	err := s.retryAtStart(ctx, "Kafka", func(ctx context.Context) (err error) {
+		input, err = s.cfg.Repartitioner.OpenRepartitioned(ctx, s.copies, s.group, s)
+		return err
+	})
+	return input, err
 }
 
 // loop polls until ctx ends or everything is applied, and completes what was read.
 func (s *session) loop(ctx context.Context) error {
-	var targets map[int32]int64
-	if s.cfg.UntilCaughtUp {
-		err := s.retry("Kafka", func(ctx context.Context) (err error) {
-			targets, err = s.input.Ends(ctx)
-			return err
-		})
-		if err != nil {
+	if s.cfg.UntilCaughtUp { // what Kafka has now, and not after the first turns
+		if err := s.retry("Kafka", s.goal.set(s)); err != nil {
 			return err
 		}
 	}
@@ -120,14 +142,23 @@ func (s *session) loop(ctx context.Context) error {
 		if err := s.turn(ctx); err != nil {
 			return err
 		}
-		if s.cfg.UntilCaughtUp {
-			if done, err := s.caughtUp(targets); err != nil {
-				return err
-			} else if done {
-				break
-			}
+		if done, err := s.settle(); err != nil {
+			return err
+		} else if done {
+			break
 		}
 	}
+	if err := s.end(); err != nil {
+		return err
+	}
+	if s.goal.reachable() { // what was just completed may be all there is to do
+		return s.goLive()
+	}
+	return nil
+}
+
+// end completes what was read.
+func (s *session) end() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.failure != nil {
@@ -164,10 +195,12 @@ func (s *session) turn(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := s.rows.tick(); err != nil {
-		return err
+	if s.rows != nil {
+		if err := s.rows.tick(); err != nil {
+			return err
+		}
 	}
-	if time.Since(s.last) >= s.cfg.CheckpointEvery {
+	if time.Since(s.last) >= s.cfg.CheckpointEvery || slices.ContainsFunc(s.sinks, sink.full) {
 		return s.checkpoint()
 	}
 	return nil
@@ -176,38 +209,45 @@ func (s *session) turn(ctx context.Context) error {
 // apply brings a chunk to every sink. The dead letters come before the log, so that what is
 // below the log's offsets has been dead-lettered, and is not again.
 func (s *session) apply(c *Chunk) error {
-	bad := c.Bad[:0:0]
+	var bad []Bad
 	for _, b := range c.Bad {
-		if b.Offset >= s.rows.next[b.Partition] {
+		if s.rows == nil || b.Offset >= s.rows.next[b.Partition] {
 			bad = append(bad, b)
 		}
 	}
-	refused := make([][]Bad, len(s.views))
-	errs := make([]error, len(s.views)+1)
-	var wg sync.WaitGroup
-	for i, v := range s.views {
-		wg.Go(func() { refused[i], errs[i] = v.add(c) })
+	refused := make([][]Bad, len(s.sinks))
+	errs := make([]error, len(s.sinks)+1)
+	if len(s.sinks) == 1 {
+		refused[0], errs[0] = s.sinks[0].add(c)
+	} else {
+		var wg sync.WaitGroup
+		for i, k := range s.sinks {
+			wg.Go(func() { refused[i], errs[i] = k.add(c) })
+		}
+		wg.Wait()
 	}
-	wg.Wait()
 	bad = slices.Concat(append([][]Bad{bad}, refused...)...)
 	if len(bad) > 0 && errors.Join(errs...) == nil {
-		errs[len(s.views)] = s.retry("Kafka", func(ctx context.Context) error { return s.input.DeadLetter(ctx, bad) })
+		errs[len(s.sinks)] = s.retry("Kafka", func(ctx context.Context) error { return s.input.DeadLetter(ctx, bad) })
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, v := range s.views {
-		v.advance(c)
+	for _, k := range s.sinks {
+		k.at().advance(c)
 	}
 	s.stats.count(c, bad)
+	if s.rows == nil {
+		return nil
+	}
 	return s.rows.add(c)
 }
 
 // checkpoint stores how far the views are, and commits the group's offsets.
 func (s *session) checkpoint() error {
 	s.last = time.Now()
-	for _, v := range s.views {
-		if err := v.checkpoint(s.topicID); err != nil {
+	for _, k := range s.sinks {
+		if err := k.checkpoint(s.topicID); err != nil {
 			return err
 		}
 	}
@@ -218,11 +258,16 @@ func (s *session) checkpoint() error {
 // error is worth a line in the log.
 func (s *session) commit() error {
 	next := map[int32]int64{}
-	held := s.rows.offsets()
+	var held map[int32]int64
+	if s.rows != nil {
+		held = s.rows.offsets()
+	}
 	for p := range s.owned {
-		at := held[p]
-		for _, v := range s.views {
-			at = min(at, v.stored[p])
+		at, ok := held[p]
+		for _, k := range s.sinks {
+			if stored := k.at().stored[p]; !ok || stored < at {
+				at, ok = stored, true
+			}
 		}
 		if at > s.applied[p] {
 			next[p] = at
@@ -243,40 +288,20 @@ func (s *session) commit() error {
 
 // complete brings what was read to the log, and stores how far everything is.
 func (s *session) complete() error {
-	if err := s.rows.flush(s.work); err != nil {
-		return err
+	if s.rows != nil {
+		if err := s.rows.flush(s.work); err != nil {
+			return err
+		}
 	}
 	return s.checkpoint()
 }
 
-// caughtUp reports whether everything below targets is applied: by this member,
-// or, for partitions that others have, by what the log holds.
-func (s *session) caughtUp(targets map[int32]int64) (bool, error) {
-	s.mu.Lock()
-	var others []int32
-	for p, end := range targets {
-		if !s.owned[p] {
-			others = append(others, p)
-		} else if s.rows.next[p] < end {
-			s.mu.Unlock()
-			return false, nil
-		}
+// next is the next offset of a partition of this member that a sink lacks.
+func (s *session) next(p int32) int64 {
+	if s.rows != nil {
+		return s.rows.next[p] // rows come to the log after the views
 	}
-	s.mu.Unlock()
-	if len(others) == 0 {
-		return true, nil
-	}
-	var held map[int32]int64
-	err := s.retry("the offline store", func(ctx context.Context) (err error) {
-		held, err = s.cfg.Log.Offsets(ctx, s.src)
-		return err
-	})
-	for _, p := range others {
-		if held[p] < targets[p] {
-			return false, err
-		}
-	}
-	return true, err
+	return s.sinks[0].at().next[p]
 }
 
 // retry calls a store until it is available. It gives up when the stream ends, and when

@@ -77,6 +77,9 @@ type ViewStats struct {
 	Late  int64 `json:"late,omitempty"`  // events older than every window, which change no value
 	NaNs  int64 `json:"nans,omitempty"`  // inputs that are NaN, which are skipped
 	Epoch int64 `json:"epoch,omitempty"` // of the states that are written
+	// Lag is, of a view that is fed through an internal topic, the records of that which this
+	// member has not applied.
+	Lag int64 `json:"lag,omitempty"`
 }
 
 // sourceStats collects SourceStats. It is safe for concurrent use.
@@ -204,6 +207,25 @@ func (s *sourceStats) appended(rows int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.base.Logged += int64(rows)
+}
+
+// merge adds a view that is fed through an internal topic.
+func (s *SourceStats) merge(view SourceStats) {
+	for i := range view.Views {
+		for _, p := range view.Partitions {
+			view.Views[i].Lag += p.Lag
+		}
+	}
+	s.Views = append(s.Views, view.Views...)
+	s.Retries += view.Retries
+	s.Restarts += view.Restarts
+	for reason, n := range view.DeadLetters {
+		s.DeadLetters[reason] += n
+	}
+	s.Served.Merge(view.Served)
+	if s.State == StateRunning && view.State != StateRunning {
+		s.State, s.Error = view.State, view.Error
+	}
 }
 
 func (s *sourceStats) health() error {

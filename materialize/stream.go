@@ -21,9 +21,12 @@ type StreamConfig struct {
 	Views []registry.ViewGeneration
 
 	Inputs Inputs
-	Online Online
-	Log    Log
-	Tables Tables // for the history of views that have none yet
+	// Repartitioner copies the topics of views whose entity is not what their source's topic is keyed
+	// by. It may be nil where there are none.
+	Repartitioner Repartitioner
+	Online        Online
+	Log           Log
+	Tables        Tables // for the history of views that have none yet
 
 	// Group begins the name of each source's consumer group: Group-source. By
 	// convention "forebay-" and the project.
@@ -45,6 +48,9 @@ type StreamConfig struct {
 	// Memory bounds the decoded rows that wait for the log, in bytes, over all
 	// sources; when it is used up nothing is fetched. Default 256 MiB.
 	Memory int64
+	// States bounds what is kept in memory of the states of windows, in bytes, over all
+	// views; the others are read again when an event of theirs comes. Default 256 MiB.
+	States int64
 
 	// StartTimeout bounds how long stores may be unavailable at the start. Default 30 s.
 	StartTimeout time.Duration
@@ -64,6 +70,7 @@ func (c *StreamConfig) setDefaults() {
 	set(&c.LogRows, 200_000)
 	set(&c.LogEvery, 10*time.Second)
 	set(&c.Memory, 256<<20)
+	set(&c.States, 256<<20)
 	set(&c.StartTimeout, 30*time.Second)
 	set(&c.HandoverTimeout, 20*time.Second)
 	c.Retry.Limit = 0
@@ -83,10 +90,11 @@ func set[T int | int64 | time.Duration](v *T, otherwise T) {
 // is run once.
 //
 // Each source is a pipeline of its own, in a consumer group of its own, with one sink for the log and
-// one for each view generation. A sink knows the next offset of each partition
+// one for each view generation; a windowed view whose entity is not what the topic is keyed by is a pipeline of
+// its own, that reads an internal topic of copies. A sink knows the next offset of each partition
 // that it does not hold, from what it has stored beside its data. A partition
 // starts at the least of them, and each sink skips what it holds: the log exactly, by offset; a view by
-// the version of its rows. Nothing else decides what is read, so that a
+// the version of its rows, or the offset in the record of each entity. Nothing else decides what is read, so that a
 // process may end anywhere.
 type Stream struct {
 	cfg       StreamConfig
@@ -101,19 +109,37 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 		if src.Kafka == nil {
 			return nil, fmt.Errorf("source %s has no kafka topic to stream from", src.Name)
 		}
-		p := &pipeline{cfg: &s.cfg, src: src, group: cfg.Group + "-" + src.Name, memory: cfg.Memory / int64(len(cfg.Sources)),
+		p := &pipeline{cfg: &s.cfg, src: src, topic: src.Kafka.Topic, group: cfg.Group + "-" + src.Name, memory: cfg.Memory / int64(len(cfg.Sources)),
 			log: cfg.Logger.With("source", src.Name, "topic", src.Kafka.Topic)}
 		p.stats.init(src)
 		s.pipelines = append(s.pipelines, p)
 	}
+	windowed := 0
 	for _, v := range cfg.Views {
 		p := s.pipeline(v.View.Source)
 		if p == nil {
 			return nil, fmt.Errorf("view %s: its source %s is not streamed", v, v.View.Source)
 		}
-		if err := p.addView(v); err != nil {
+		if v.View.Windowed() {
+			windowed++
+		}
+		if !v.View.Windowed() || keyed(v) {
+			if err := p.addView(v); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if cfg.Repartitioner == nil {
+			return nil, fmt.Errorf("view %s: topic %s is not keyed by its entity, and there is nothing that copies it", v, p.topic)
+		}
+		q, err := p.copied(v)
+		if err != nil {
 			return nil, err
 		}
+		s.pipelines = append(s.pipelines, q)
+	}
+	for _, p := range s.pipelines {
+		p.states = s.cfg.States / int64(max(1, windowed))
 	}
 	if cfg.Registerer != nil {
 		if err := cfg.Registerer.Register(&collector{s}); err != nil {
@@ -141,6 +167,9 @@ func (s *Stream) Run(ctx context.Context) error {
 		defer s.cfg.Registerer.Unregister(&collector{s})
 	}
 	for _, p := range s.pipelines {
+		if p.copies != nil {
+			continue
+		}
 		if err := s.cfg.Inputs.Check(ctx, p.src); err != nil {
 			return fmt.Errorf("stream %s: %w", p.src.Name, err)
 		}
@@ -166,9 +195,19 @@ func (s *Stream) Run(ctx context.Context) error {
 // Health is nil while every source is streamed, and says what is wrong otherwise.
 func (s *Stream) Health() error {
 	var errs []error
+	for _, src := range s.cfg.Sources {
+		if err := s.health(src); err != nil {
+			errs = append(errs, fmt.Errorf("stream %s: %w", src.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Stream) health(src *registry.Source) error {
+	var errs []error
 	for _, p := range s.pipelines {
-		if err := p.stats.health(); err != nil {
-			errs = append(errs, fmt.Errorf("stream %s: %w", p.src.Name, err))
+		if p.src == src {
+			errs = append(errs, p.stats.health())
 		}
 	}
 	return errors.Join(errs...)
@@ -176,9 +215,22 @@ func (s *Stream) Health() error {
 
 // Stats describes every source, in the order of StreamConfig.Sources.
 func (s *Stream) Stats() []SourceStats {
-	stats := make([]SourceStats, len(s.pipelines))
-	for i, p := range s.pipelines {
-		stats[i] = p.stats.snapshot()
+	stats := make([]SourceStats, 0, len(s.cfg.Sources))
+	for _, p := range s.pipelines {
+		if p.copies == nil {
+			stats = append(stats, s.statsOf(p))
+		}
+	}
+	return stats
+}
+
+// statsOf describes a source, with the views that are fed through internal topics.
+func (s *Stream) statsOf(p *pipeline) SourceStats {
+	stats := p.stats.snapshot()
+	for _, q := range s.pipelines {
+		if q.copies != nil && q.src == p.src {
+			stats.merge(q.stats.snapshot())
+		}
 	}
 	return stats
 }

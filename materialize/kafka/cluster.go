@@ -169,27 +169,33 @@ func (c *Cluster) wrap(err error) error {
 
 var errNoTopic = errors.New("there is no such topic")
 
-// topic describes a topic as the brokers know it now (kadm would answer from a cache).
+// topic is the ID of a topic.
 func (c *Cluster) topic(ctx context.Context, name string) (id kadm.TopicID, err error) {
+	got, err := c.describe(ctx, name)
+	return got.TopicID, err
+}
+
+// describe describes a topic as the brokers know it now (kadm would answer from a cache).
+func (c *Cluster) describe(ctx context.Context, name string) (got kmsg.MetadataResponseTopic, err error) {
 	req := kmsg.NewPtrMetadataRequest()
 	t := kmsg.NewMetadataRequestTopic()
 	t.Topic = &name
 	req.Topics = append(req.Topics, t)
 	resp, err := req.RequestWith(ctx, c.cl)
 	if err != nil {
-		return id, c.wrap(err)
+		return got, c.wrap(err)
 	}
 	if len(resp.Topics) != 1 {
-		return id, fmt.Errorf("kafka at %s: asked for topic %s, got %d topics", c.brokers, name, len(resp.Topics))
+		return got, fmt.Errorf("kafka at %s: asked for topic %s, got %d topics", c.brokers, name, len(resp.Topics))
 	}
-	got := resp.Topics[0]
+	got = resp.Topics[0]
 	switch err := kerr.ErrorForCode(got.ErrorCode); {
 	case errors.Is(err, kerr.UnknownTopicOrPartition):
-		return id, fmt.Errorf("topic %s: %w on %s; create it, or correct the source's topic", name, errNoTopic, c.brokers)
+		return got, fmt.Errorf("topic %s: %w on %s; create it, or correct the source's topic", name, errNoTopic, c.brokers)
 	case err != nil:
-		return id, fmt.Errorf("topic %s: %w", name, c.wrap(err))
+		return got, fmt.Errorf("topic %s: %w", name, c.wrap(err))
 	}
-	return got.TopicID, nil
+	return got, nil
 }
 
 // Check implements [materialize.Inputs].
@@ -225,6 +231,17 @@ func (c *Cluster) Check(ctx context.Context, src *registry.Source) error {
 			return err
 		}
 	}
+}
+
+// Partitions implements [materialize.Inputs].
+func (c *Cluster) Partitions(ctx context.Context, topic string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
+	defer cancel()
+	got, err := c.describe(ctx, topic)
+	if errors.Is(err, errNoTopic) {
+		return 0, nil
+	}
+	return len(got.Partitions), err
 }
 
 // offsets are the first offset of each partition, and the one after the last record that

@@ -1,0 +1,243 @@
+package materialize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// bootstrap fills the views that lack history which the offline store has. They go live if no other
+// generation is, else when the stream has caught up.
+func (s *session) bootstrap(ctx context.Context) error {
+	if len(s.views) == 0 {
+		return nil
+	}
+	for i := range s.views {
+		if err := s.countPartitions(ctx, &s.views[i]); err != nil {
+			return err
+		}
+		if err := s.fillView(ctx, &s.views[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// countPartitions notes how many partitions the topic has, where that matters.
+func (s *session) countPartitions(ctx context.Context, v *compiledView) error {
+	if v.plan == nil {
+		return nil
+	}
+	if s.copies != nil && v.dropTopic {
+		if err := s.retryAtStart(ctx, "Kafka", func(ctx context.Context) error {
+			return s.cfg.Repartitioner.DropRepartitioned(ctx, s.copies.Topic, s.copies.Group)
+		}); err != nil {
+			return err
+		}
+		v.dropTopic = false
+	}
+	for _, topic := range []string{s.topic, s.src.Kafka.Topic} { // an internal one is made as the source's is
+		if err := s.retryAtStart(ctx, "Kafka", func(ctx context.Context) (err error) {
+			s.partitions, err = s.cfg.Inputs.Partitions(ctx, topic)
+			return err
+		}); err != nil {
+			return err
+		}
+		if s.partitions > 0 {
+			break
+		}
+	}
+	if s.copies != nil {
+		s.copies.Partitions = int32(s.partitions) //nolint:gosec // a number of partitions
+	}
+	return nil
+}
+
+// fillView sees to it that a view holds what the log held at some instant, at least.
+func (s *session) fillView(ctx context.Context, v *compiledView) error {
+	for {
+		resumes, why, err := s.lacking(ctx, v)
+		if err != nil {
+			return err
+		}
+		if why == "" {
+			if v.epoch, err = resumedEpoch(resumes); err != nil {
+				return fmt.Errorf("%s: %w", v, err)
+			}
+			if s.copies != nil {
+				return s.setBase(v, resumes)
+			}
+			if v.plan != nil {
+				s.stats.setEpoch(v.ViewGeneration, v.epoch)
+			}
+			return nil
+		}
+		if waited, err := s.awaitBuild(ctx, v, resumes); err != nil {
+			return err
+		} else if waited {
+			continue
+		}
+		s.log.Info("filling a view from the offline store", "view", v.String(), "reason", why)
+		batch := Batch{Tables: s.cfg.Tables, Online: s.cfg.Online, Log: s.cfg.Log, Retry: s.cfg.Retry}
+		if s.first {
+			batch.Retry.Limit = s.cfg.StartTimeout
+		}
+		result, err := batch.Run(ctx, BatchRequest{View: v.ViewGeneration, Overwrite: v.plan != nil, Beside: true, Beyond: v.seen, Partitions: s.partitions})
+		switch {
+		case errors.Is(err, ErrSuperseded):
+			s.log.Info("another process fills the view", "view", v.String())
+			continue
+		case errors.Is(err, ErrUnavailable) && !s.first:
+			return fmt.Errorf("%w: %w", ErrAgain, err)
+		case err != nil:
+			return err
+		}
+		v.lacksHistory, v.why = false, ""
+		s.log.Info("filled a view from the offline store", "view", v.String(), "rows", result.Rows, "applied", result.Applied, "live", result.WentLive)
+	}
+}
+
+// lacking says why a view has to be filled from the log before it can go on; "" if it need not.
+func (s *session) lacking(ctx context.Context, v *compiledView) (resumes map[string]string, why string, err error) {
+	var held map[int32]int64
+	if err := s.retryAtStart(ctx, "the offline store", func(ctx context.Context) (err error) {
+		held, err = s.cfg.Log.Offsets(ctx, s.src)
+		return err
+	}); err != nil {
+		return nil, "", fmt.Errorf("read the log's offsets: %w", err)
+	}
+	// The server before the resume points, and after them again: what they say is of one server.
+	if err := s.retryAtStart(ctx, "the online store", func(ctx context.Context) (err error) {
+		for {
+			if s.server, err = s.cfg.Online.Server(ctx); err != nil {
+				return err
+			}
+			if resumes, err = s.cfg.Online.Resumes(ctx, v.ViewGeneration); err != nil {
+				return err
+			}
+			if now, err := s.cfg.Online.Server(ctx); err != nil || now == s.server {
+				return err
+			}
+		}
+	}); err != nil {
+		return nil, "", fmt.Errorf("read the resume points of %s: %w", v, err)
+	}
+	applied, err := streamResumes(s.topic, resumes)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", v, err)
+	}
+	epoch, err := resumedEpoch(resumes)
+	if err != nil {
+		return nil, "", fmt.Errorf("%s: %w", v, err)
+	}
+	if v.lacksHistory {
+		return resumes, v.why, nil
+	}
+	if v.plan != nil {
+		if why, err := s.lackingWindows(v, epoch, resumes, applied); why != "" || err != nil {
+			return resumes, why, err
+		}
+	} else if _, ok := resumes[resumeOffline]; !ok {
+		return resumes, "it has no history yet", nil
+	}
+	if s.copies != nil {
+		return resumes, "", nil
+	}
+	for p := range held {
+		if _, _, ok := applied[p].start(epoch, s.server); !ok {
+			return resumes, fmt.Sprintf("the log holds partition %d, and it is not certain what the view holds of it", p), nil
+		}
+	}
+	return resumes, "", nil
+}
+
+// lackingWindows is lacking for what only windowed views need.
+func (s *session) lackingWindows(v *compiledView, epoch int64, resumes map[string]string, applied map[int32]*partitionResume) (why string, err error) {
+	if epoch == 0 {
+		return "its windows were never built", nil
+	}
+	if v.seen > epoch {
+		return fmt.Sprintf("it has records of epoch %d, and was built under %d last", v.seen, epoch), nil
+	}
+	if was := resumes[resumePartitions]; was != "" && was != resumeNone && was != strconv.Itoa(s.partitions) {
+		return fmt.Sprintf("topic %s has %d partitions and had %s: entities have moved", s.topic, s.partitions, was), nil
+	}
+	if s.copies != nil {
+		source, err := streamResumes(s.src.Kafka.Topic, resumes)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", v, err)
+		}
+		for _, r := range source {
+			if r.streamed(epoch) {
+				return fmt.Sprintf("it was fed by topic %s itself, and is by %s now", s.src.Kafka.Topic, s.topic), nil
+			}
+		}
+	} else if topic, _ := InternalTopic(s.group, v.ViewGeneration); resumes[resumeTopicID(topic)] != "" && resumes[resumeTopicID(topic)] != resumeNone {
+		return fmt.Sprintf("it was fed by topic %s, and is by %s now", topic, s.topic), nil
+	}
+	// What was built is all there if the server is the one that took it, or holds what was noted after it.
+	if resumes[resumeServer] == s.server {
+		return "", nil
+	}
+	for _, r := range applied {
+		if _, _, ok := r.start(epoch, s.server); ok {
+			return "", nil
+		}
+	}
+	return "another server takes the online store's writes now, and may lack some of what was built", nil
+}
+
+// setBase notes at which offsets of the source's topic the states of a view that reads copies were built.
+func (s *session) setBase(v *compiledView, resumes map[string]string) error {
+	source, err := streamResumes(s.src.Kafka.Topic, resumes)
+	if err != nil {
+		return fmt.Errorf("%s: %w", v, err)
+	}
+	s.base = map[int32]int64{}
+	for p, r := range source {
+		if next, ok := r.built(v.epoch); ok {
+			s.base[p] = next
+		}
+	}
+	s.copies.From = s.base
+	s.stats.setEpoch(v.ViewGeneration, v.epoch)
+	return nil
+}
+
+// buildSilent is after how long without a sign of life a build is taken for dead.
+const buildSilent = 5 * buildBeat
+
+// awaitBuild waits while another process builds the windows of a view anew; false if none does.
+func (s *session) awaitBuild(ctx context.Context, v *compiledView, resumes map[string]string) (waited bool, err error) {
+	said := resumes[resumeBuilding]
+	if v.plan == nil || said == "" || said == resumeNone {
+		return false, nil
+	}
+	s.log.Info("waiting for another process that fills the view", "view", v.String())
+	tick := time.NewTicker(buildBeat / 4)
+	defer tick.Stop()
+	for heard := time.Now(); time.Since(heard) < buildSilent; {
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-tick.C:
+		}
+		if err := s.retryAtStart(ctx, "the online store", func(ctx context.Context) (err error) {
+			resumes, err = s.cfg.Online.Resumes(ctx, v.ViewGeneration)
+			return err
+		}); err != nil {
+			return false, fmt.Errorf("read the resume points of %s: %w", v, err)
+		}
+		switch now := resumes[resumeBuilding]; now {
+		case said:
+		case "", resumeNone:
+			return true, nil
+		default:
+			said, heard = now, time.Now()
+		}
+	}
+	s.log.Warn("the process that filled the view has ended before it was through", "view", v.String())
+	return false, nil
+}
