@@ -81,6 +81,7 @@ func (s *session) fillView(ctx context.Context, v *compiledView) error {
 		}
 		s.log.Info("filling a view from the offline store", "view", v.String(), "reason", why)
 		batch := Batch{Tables: s.cfg.Tables, Online: s.cfg.Online, Log: s.cfg.Log, Retry: s.cfg.Retry}
+		batch.Progress = func(p BatchProgress) { s.stats.filled(p) }
 		if s.first {
 			batch.Retry.Limit = s.cfg.StartTimeout
 		}
@@ -95,6 +96,7 @@ func (s *session) fillView(ctx context.Context, v *compiledView) error {
 			return err
 		}
 		v.lacksHistory, v.why = false, ""
+		s.stats.filled(BatchProgress{View: v.ViewGeneration, Done: result.Rows, Total: result.Rows})
 		s.log.Info("filled a view from the offline store", "view", v.String(), "rows", result.Rows, "applied", result.Applied, "live", result.WentLive)
 	}
 }
@@ -174,7 +176,7 @@ func (s *session) lackingWindows(v *compiledView, epoch int64, resumes map[strin
 				return fmt.Sprintf("it was fed by topic %s itself, and is by %s now", s.src.Kafka.Topic, s.topic), nil
 			}
 		}
-	} else if topic, _ := InternalTopic(s.group, v.ViewGeneration); resumes[resumeTopicID(topic)] != "" && resumes[resumeTopicID(topic)] != resumeNone {
+	} else if topic := InternalTopic(s.group, v.ViewGeneration); resumes[resumeTopicID(topic)] != "" && resumes[resumeTopicID(topic)] != resumeNone {
 		return fmt.Sprintf("it was fed by topic %s, and is by %s now", topic, s.topic), nil
 	}
 	// What was built is all there if the server is the one that took it, or holds what was noted after it.

@@ -82,11 +82,13 @@ func keyed(v registry.ViewGeneration) bool {
 }
 
 // InternalTopic is the topic that a windowed view generation is fed through where its source's is not keyed by
-// its entity, and the group of those who copy to it; group is the source's consumer group.
-func InternalTopic(group string, v registry.ViewGeneration) (topic, copiers string) {
-	topic = group + "." + v.View.Name + "." + strconv.Itoa(v.Number)
-	return topic, topic + ".repartition"
+// its entity; group is the source's consumer group.
+func InternalTopic(group string, v registry.ViewGeneration) string {
+	return group + "." + v.View.Name + "." + strconv.Itoa(v.Number)
 }
+
+// CopiersOf is the consumer group of those who copy to an internal topic.
+func CopiersOf(topic string) string { return topic + ".repartition" }
 
 func (p *pipeline) addView(v registry.ViewGeneration) error {
 	c, err := compile(v)
@@ -100,9 +102,9 @@ func (p *pipeline) addView(v registry.ViewGeneration) error {
 
 // copied makes the pipeline of a view that is fed through an internal topic.
 func (p *pipeline) copied(v registry.ViewGeneration) (*pipeline, error) {
-	topic, copiers := InternalTopic(p.group, v)
+	topic := InternalTopic(p.group, v)
 	q := &pipeline{cfg: p.cfg, src: p.src, topic: topic, group: topic, log: p.cfg.Logger.With("source", p.src.Name, "view", v.String(), "topic", topic),
-		copies: &Repartition{Source: p.src, Topic: topic, Group: copiers}}
+		copies: &Repartition{Source: p.src, Topic: topic, Group: CopiersOf(topic)}}
 	q.stats.init(p.src)
 	return q, q.addView(v)
 }

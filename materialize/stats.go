@@ -73,6 +73,10 @@ type ViewStats struct {
 	NullKeys   int64  `json:"null_keys"` // refused
 	Invalid    int64  `json:"invalid"`   // values that could not be computed
 
+	// Filled and ToFill are rows of its table, while and after it is filled from the offline store.
+	Filled int64 `json:"filled,omitempty"`
+	ToFill int64 `json:"to_fill,omitempty"`
+
 	// Of a windowed view.
 	Late  int64 `json:"late,omitempty"`  // events older than every window, which change no value
 	NaNs  int64 `json:"nans,omitempty"`  // inputs that are NaN, which are skipped
@@ -186,6 +190,11 @@ func (s *sourceStats) countWindows(v registry.ViewGeneration, late, nans int64) 
 		k.Late += late
 		k.NaNs += nans
 	})
+}
+
+// filled notes how far a view is filled from the offline store.
+func (s *sourceStats) filled(p BatchProgress) {
+	s.changeView(p.View, func(k *ViewStats) { k.Filled, k.ToFill = p.Done, max(p.Done, p.Total) })
 }
 
 // setEpoch notes the epoch of the states that are written to a windowed view.

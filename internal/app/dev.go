@@ -220,7 +220,11 @@ func (d *dev) fill(ctx context.Context, head *registry.Revision) error {
 	if err != nil {
 		return err
 	}
-	list = slices.DeleteFunc(list, func(v registry.ViewGeneration) bool { return live[v.View.Name] == v.Number || v.View.Windowed() })
+	streams := d.app.env.Stream != nil
+	list = slices.DeleteFunc(list, func(v registry.ViewGeneration) bool {
+		// The stream builds the windows that it feeds.
+		return live[v.View.Name] == v.Number || v.View.Windowed() && streams && v.Source().Kafka != nil
+	})
 	for _, v := range list {
 		b := &materialize.Batch{Tables: tables{off}, Online: d.app.sink(on, head), Log: logSink{off}}
 		if _, err := b.Run(ctx, materialize.BatchRequest{View: v}); err != nil {

@@ -15,8 +15,8 @@ type StreamOptions struct {
 	Views         []string // none are all; the sources they are computed from are read whole
 	UntilCaughtUp bool     // end when what the topics held at the start is read
 	DryRun        bool     // only check that the topics are there
-	// Progress, if set, hears the events read so far, and how many there are in all
-	// (0 while unknown).
+	// Progress, if set, hears the events read so far, from Kafka and for views that are filled from
+	// the log, and how many there are in all (0 while unknown).
 	Progress func(done, total int64)
 }
 
@@ -165,8 +165,7 @@ func (a *App) newStream(ctx context.Context, head *registry.Revision, o StreamOp
 		return nil, err
 	}
 	all = slices.DeleteFunc(all, func(v registry.ViewGeneration) bool {
-		return v.View.Windowed() ||
-			!slices.ContainsFunc(sources, func(s *registry.Source) bool { return s.Name == v.View.Source }) ||
+		return !slices.ContainsFunc(sources, func(s *registry.Source) bool { return s.Name == v.View.Source }) ||
 			!slices.ContainsFunc(chosen, func(c registry.ViewGeneration) bool { return c.View.Name == v.View.Name })
 	})
 	inputs, err := a.kafkaFor(ctx, sources)
@@ -175,7 +174,7 @@ func (a *App) newStream(ctx context.Context, head *registry.Revision, o StreamOp
 	}
 	return materialize.NewStream(materialize.StreamConfig{
 		Sources: sources, Views: all,
-		Inputs: inputs, Online: a.sink(on, head), Log: logSink{off}, Tables: tables{off},
+		Inputs: inputs, Repartitioner: inputs, Online: a.sink(on, head), Log: logSink{off}, Tables: tables{off},
 		Group:         a.env.Stream.Group,
 		UntilCaughtUp: o.UntilCaughtUp,
 		Logger:        a.log, Registerer: a.metrics,
@@ -213,6 +212,10 @@ func every(tell func(done, total int64), s *materialize.Stream) (stop func()) {
 					read += src.Rows
 					for _, p := range src.Partitions {
 						lag += p.Lag
+					}
+					for _, v := range src.Views {
+						read += v.Filled
+						lag += v.ToFill - v.Filled
 					}
 				}
 				tell(read, read+lag)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/forebay/forebay/materialize"
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 )
@@ -113,8 +114,31 @@ func (p *pointers) doom(ctx context.Context, ref registry.Ref, declared bool) (b
 	return true, nil
 }
 
-// drop removes what a generation has online, in the store's bounded steps. One that is cut
-// short is finished by the next.
+// drop removes what a generation has in Kafka and online. One that is cut short is finished by the next.
+func (a *App) drop(ctx context.Context, p *pointers, ref registry.Ref) error {
+	points, err := p.store.Resumes(ctx, ref.View, ref.Generation)
+	if err != nil {
+		return err
+	}
+	topics := map[string]bool{}
+	for _, point := range points {
+		if topic, _, ok := strings.Cut(point.Input, "/"); ok && strings.HasSuffix(topic, fmt.Sprintf(".%s.%d", ref.View, ref.Generation)) {
+			topics[topic] = true
+		}
+	}
+	for topic := range topics {
+		c, err := a.kafkaCluster()
+		if err != nil {
+			return fmt.Errorf("drop %s: %w", ref, err)
+		}
+		if err := c.DropRepartitioned(ctx, topic, materialize.CopiersOf(topic)); err != nil {
+			return fmt.Errorf("drop %s: %w", ref, err)
+		}
+	}
+	return p.drop(ctx, ref)
+}
+
+// drop removes what a generation has online, in the store's bounded steps.
 func (p *pointers) drop(ctx context.Context, ref registry.Ref) error {
 	if err := p.store.Drop(ctx, ref.View, ref.Generation); err != nil {
 		return fmt.Errorf("drop %s: %w", ref, err)
@@ -171,7 +195,7 @@ func (a *App) tendOnce(ctx context.Context) error {
 				return err
 			}
 		case now.Sub(s.dropping) >= tendGrace:
-			if err := p.drop(ctx, s.Ref); err != nil {
+			if err := a.drop(ctx, p, s.Ref); err != nil {
 				return err
 			}
 			a.log.Info("dropped a generation", "view", s.View, "generation", s.Generation, "kept_since", s.ended)
@@ -287,7 +311,7 @@ func (a *App) OnlineGC(ctx context.Context, dryRun bool, dropping func(Collected
 		if dropping != nil && c.Records > 0 {
 			dropping(c)
 		}
-		if err := p.drop(ctx, s.Ref); err != nil {
+		if err := a.drop(ctx, p, s.Ref); err != nil {
 			return done, err
 		}
 		if c.Records > 0 {

@@ -130,10 +130,10 @@ func (w *world) cluster() *kafka.Cluster {
 	return c
 }
 
-func (w *world) config(c materialize.Inputs) materialize.StreamConfig {
+func (w *world) config(c *kafka.Cluster) materialize.StreamConfig {
 	return materialize.StreamConfig{
 		Sources: []*registry.Source{&w.project.Sources[0]}, Views: materializetest.Generations(w.project),
-		Inputs: c, Online: w.store, Log: w.store, Tables: w.store, Group: w.group,
+		Inputs: c, Repartitioner: c, Online: w.store, Log: w.store, Tables: w.store, Group: w.group,
 		PollRows: 1 + w.rng.IntN(500), CheckpointEvery: 50 * time.Millisecond, LogRows: 1 + w.rng.IntN(400), LogEvery: 100 * time.Millisecond,
 		StartTimeout: 20 * time.Second, HandoverTimeout: 10 * time.Second, Retry: materialize.Backoff{Min: time.Millisecond, Max: 20 * time.Millisecond},
 		Logger: slog.New(slog.NewTextHandler(testWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelError})),

@@ -107,7 +107,11 @@ func Oracle(events []Event) map[string]map[string]feature.Version {
 		want["user_latest"][fmt.Sprintf("%s,%s,%s", jsonText(e.User), jsonNumber(e.Amount), jsonText(e.Note))] = e.Version()
 	}
 	for _, e := range newest["pair_latest"] {
-		want["pair_latest"][fmt.Sprintf("%s,%s,%d", jsonText(e.User), jsonNumber(e.Shop), *e.Amount*2)] = e.Version()
+		double := "null" // where it overflows
+		if a := *e.Amount; a*2/2 == a {
+			double = fmt.Sprint(a * 2)
+		}
+		want["pair_latest"][fmt.Sprintf("%s,%s,%s", jsonText(e.User), jsonNumber(e.Shop), double)] = e.Version()
 	}
 	return want
 }
@@ -118,6 +122,9 @@ func (s *Store) Differences(p *registry.Project, events []Event) []string {
 	var diffs []string
 	want := Oracle(events)
 	for _, v := range Generations(p) {
+		if v.View.Windowed() {
+			continue // see WindowDifferences
+		}
 		got := map[string]feature.Version{}
 		for _, r := range s.Records(v) {
 			got[r.Values] = r.Version
