@@ -176,7 +176,7 @@ func (s *Sweep) Add(rows Rows, from, to int) {
 // Values computes the features at an instant that is not before the newest event nor before that
 // of the call before. It appends them to dst, in the order in which they were chosen, and
 // reports whether the longest window of the plan holds any event: where it does not the entity is
-// NOT_FOUND, and the values are those of empty windows. Values are valid until Reset; text of lists for good.
+// NOT_FOUND, and the values are those of empty windows. Values refer to no memory that is used again.
 func (s *Sweep) Values(t int64, dst []feature.Value) (values []feature.Value, found bool) {
 	base := len(dst)
 	dst = slices.Grow(dst, len(s.outputs))[:base+len(s.outputs)]

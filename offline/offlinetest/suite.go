@@ -36,6 +36,8 @@ func Run(t *testing.T, open func(t *testing.T) offline.Store) {
 		{"ScanOptions", testScanOptions},
 		{"JoinAgainstOracle", testJoinAgainstOracle},
 		{"JoinSpines", testJoinSpines},
+		{"Windows", testWindows},
+		{"WindowsOfNothing", testWindowsOfNothing},
 		{"Cancelled", testCancelled},
 		{"Closed", testClosed},
 	} {

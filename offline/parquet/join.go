@@ -37,7 +37,8 @@ type joinRole struct {
 	table   *derived // nil: there is none, so nothing is found
 	files   [][]dataFile
 	types   []feature.Type
-	perRow  int64 // bytes of a spine row's keys and outputs
+	perRow  int64       // bytes of a spine row's keys and outputs
+	windows *windowRole // nil: the newest row is looked for
 	results *results
 }
 
@@ -93,9 +94,6 @@ func (s *Store) join(ctx context.Context, r offline.JoinRequest, yield func(*off
 }
 
 func (s *Store) joinRole(ctx context.Context, role offline.Role) (*joinRole, error) {
-	if role.View.View.Windowed() {
-		return nil, fmt.Errorf("view %s aggregates windows, and this store joins views of newest rows only", role.View)
-	}
 	keys := role.View.JoinKeys()
 	if len(keys) != len(role.Keys) {
 		return nil, fmt.Errorf("view %s has %d join keys, the role names %d spine columns", role.View, len(keys), len(role.Keys))
@@ -115,6 +113,13 @@ func (s *Store) joinRole(ctx context.Context, role offline.Role) (*joinRole, err
 		case !k.Kind.Fixed():
 			jr.perRow += 64
 		}
+	}
+	if role.View.View.Windowed() {
+		var err error
+		if jr.windows, err = newWindowRole(role); err != nil {
+			return nil, err
+		}
+		jr.TTL = 0 // windows have none
 	}
 	d, err := s.loadDerivedAt(ctx, role.View, role.Snapshot)
 	if err != nil || d == nil {
@@ -197,6 +202,9 @@ func (j *joiner) run(ctx context.Context) error {
 	j.at = j.spine.Column(j.r.Timestamp)
 	for _, r := range j.roles {
 		r.results = newResults(r, j.spine.Rows)
+		if r.windows != nil {
+			r.results.empty(r.windows.empty)
+		}
 		if r.table != nil {
 			if err := j.role(ctx, r); err != nil {
 				return fmt.Errorf("view %s: %w", r.View, err)
@@ -262,6 +270,9 @@ func (j *joiner) bucket(ctx context.Context, r *joinRole, b int, keys *pit.Keys,
 		spine.Keys.AppendKey(keys, int(e.row))
 		m.rows[i] = rows[e.row]
 		spine.Times[i] = at[m.rows[i]]
+	}
+	if r.windows != nil {
+		return m.windows(ctx, j, r.files[b], spine)
 	}
 	for _, f := range r.files[b] {
 		if err := m.file(ctx, j, f, spine); err != nil {

@@ -86,9 +86,6 @@ var errStale = errors.New("the table was refreshed meanwhile")
 
 // Refresh implements offline.Store.
 func (s *Store) Refresh(ctx context.Context, v registry.ViewGeneration) (offline.TableState, error) {
-	if v.View.Windowed() {
-		return offline.TableState{}, fmt.Errorf("view %s: it aggregates windows, and this store derives views of newest rows only", v)
-	}
 	unlock, err := s.lock(ctx, s.path(s.viewIdent(v))+" refresh")
 	if err != nil {
 		return offline.TableState{}, err

@@ -74,7 +74,7 @@ func tableColumns(v registry.ViewGeneration) []column {
 		required(colIngestedAt, feature.TypeTimestamp),
 		required(colMajor, feature.TypeInt64),
 		required(colMinor, feature.TypeInt64))
-	for _, f := range v.View.Features {
+	for _, f := range v.View.Stored() {
 		cs = append(cs, nullable(f.Name, f.Type))
 	}
 	bucket := required(colBucket, feature.TypeInt64)
