@@ -120,7 +120,7 @@ func TestLeavesStayLight(t *testing.T) {
 		"registry/feature":   nil,
 		"registry":           {"registry/feature"},
 		"registry/lineage":   {"registry", "registry/feature"},
-		"offline/pit":        {"registry/feature"},
+		"offline/pit":        {"registry/feature", "materialize/window"},
 		"internal/rowcodec":  {"registry", "registry/feature"},
 		"materialize/window": {"registry", "registry/feature", "github.com/apache/datasketches-go/common", "github.com/apache/datasketches-go/frequencies", "github.com/apache/datasketches-go/hll", "github.com/apache/datasketches-go/kll"},
 	}

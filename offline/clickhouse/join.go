@@ -46,7 +46,8 @@ type joinRole struct {
 	offline.Role
 	table   *refreshed // nil: there is none, so nothing is found
 	fields  []feature.Field
-	staging string // the name of the spine's table; "" before it is made
+	staging string      // the name of the spine's table; "" before it is made
+	windows *windowRole // nil: the newest row is looked for
 	results *results
 }
 
@@ -108,9 +109,6 @@ func (s *Store) join(ctx context.Context, r offline.JoinRequest, yield func(*off
 }
 
 func (s *Store) joinRole(ctx context.Context, role offline.Role) (*joinRole, error) {
-	if role.View.View.Windowed() {
-		return nil, fmt.Errorf("view %s aggregates windows, and the ClickHouse store joins views of newest rows only", role.View)
-	}
 	if keys := role.View.JoinKeys(); len(keys) != len(role.Keys) {
 		return nil, fmt.Errorf("view %s has %d join keys, the role names %d spine columns", role.View, len(keys), len(role.Keys))
 	}
@@ -120,6 +118,12 @@ func (s *Store) joinRole(ctx context.Context, role offline.Role) (*joinRole, err
 			return nil, fmt.Errorf("view %s has no feature number %d", role.View, f)
 		}
 		jr.fields = append(jr.fields, role.View.View.Features[f].Field)
+	}
+	if role.View.View.Windowed() {
+		var err error
+		if jr.windows, err = newWindowRole(role); err != nil {
+			return nil, err
+		}
 	}
 	if role.Snapshot == offline.NoRows {
 		return jr, nil
@@ -201,8 +205,13 @@ func (j *joiner) run(ctx context.Context) error {
 	j.at = j.spine.Column(j.r.Timestamp)
 	for _, r := range j.roles {
 		r.results = newResults(r.fields, j.spine.Rows)
+		find := j.role
+		if r.windows != nil {
+			r.results.empty(r.windows.empty)
+			find = j.windows
+		}
 		if r.table != nil && r.table.rows > 0 {
-			if err := j.role(ctx, r); err != nil {
+			if err := find(ctx, r); err != nil {
 				return fmt.Errorf("view %s: %w", r.View, err)
 			}
 		}
