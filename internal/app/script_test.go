@@ -1,7 +1,6 @@
 package app
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -73,18 +72,24 @@ var scriptStores = []struct {
 	}},
 }
 
-func (w *scriptWorld) run(ctx context.Context, t testing.TB, p *pitscript.Program, open func(t testing.TB, project, dir string) online.Store) (*pitscript.Result, error) {
+// config is that of an offline engine of its own.
+func (w *scriptWorld) config(t testing.TB) scriptConfig {
 	t.Helper()
 	w.runs++
 	dir, err := os.MkdirTemp(t.TempDir(), "engine-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := scriptConfig{Project: w.project, Name: fmt.Sprintf("run-%d", w.runs), Dir: dir, Brokers: w.brokers}
+	return scriptConfig{Project: w.project, Name: fmt.Sprintf("run-%d", w.runs), Dir: dir, Brokers: w.brokers}
+}
+
+func (w *scriptWorld) run(t testing.TB, p *pitscript.Program, open func(t testing.TB, project, dir string) online.Store) (*pitscript.Result, error) {
+	t.Helper()
+	c := w.config(t)
 	if open != nil {
-		c.Online = open(t, w.project.Name, filepath.Join(dir, "online"))
+		c.Online = open(t, w.project.Name, filepath.Join(c.Dir, "online"))
 	}
-	return runScript(ctx, p, c)
+	return runScript(t.Context(), p, c)
 }
 
 // TestSemantics runs the scripts that tell the meaning of everything on every engine.
@@ -101,25 +106,30 @@ func TestSemantics(t *testing.T) {
 				t.Fatalf("no scripts: %v", err)
 			}
 			for _, file := range files {
-				text, err := os.ReadFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				p := w.compile(t, file, string(text))
-				for _, s := range scriptStores {
-					t.Run(strings.TrimSuffix(filepath.Base(file), ".pit")+"/"+s.name, func(t *testing.T) {
-						res, err := w.run(t.Context(), t, p, s.open)
-						if err != nil {
-							t.Fatal(err)
-						}
-						for _, f := range res.Failures {
-							t.Errorf("%s: %s: expected %s, got %s", f.Position, f.What, f.Expected, f.Got)
-						}
-						if got := res.Checked + res.Skipped; got != p.Expectations() || res.Checked == 0 {
-							t.Errorf("%d expectations were checked and %d skipped, of %d", res.Checked, res.Skipped, p.Expectations())
-						}
-					})
-				}
+				t.Run(strings.TrimSuffix(filepath.Base(file), ".pit"), func(t *testing.T) { w.everywhere(t, file) })
+			}
+		})
+	}
+}
+
+// everywhere runs a script on every engine.
+func (w *scriptWorld) everywhere(t *testing.T, file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := w.compile(t, file, string(text))
+	for _, s := range scriptStores {
+		t.Run(s.name, func(t *testing.T) {
+			res, err := w.run(t, p, s.open)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range res.Failures {
+				t.Errorf("%s: %s: expected %s, got %s", f.Position, f.What, f.Expected, f.Got)
+			}
+			if got := res.Checked + res.Skipped; got != p.Expectations() || res.Checked == 0 {
+				t.Errorf("%d expectations were checked and %d skipped, of %d", res.Checked, res.Skipped, p.Expectations())
 			}
 		})
 	}

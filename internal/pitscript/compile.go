@@ -24,8 +24,27 @@ type Program struct {
 	lookups  int
 }
 
-// Expectations is how many values and errors the script expects.
+// Expectations is how many values, counts and errors the script expects.
 func (p *Program) Expectations() int { return p.lookups }
+
+// Errors is how many of the expectations are of errors.
+func (p *Program) Errors() (n int) {
+	for _, s := range p.steps {
+		switch s := s.(type) {
+		case *mistakenStep:
+			n++
+		case *pushStep:
+			if s.fails != "" {
+				n++
+			}
+		case *expectStep:
+			if s.fails != "" {
+				n++
+			}
+		}
+	}
+	return n
+}
 
 // step is one thing to do, at a known instant.
 type step interface{ run(*run) error }
@@ -91,6 +110,7 @@ type compiler struct {
 	knownAt  *int64
 	pending  []arrival // sorted by when they arrive
 	loaded   int
+	expects  bool // there is something that may fail
 }
 
 // arrival is an event that has not arrived yet.
@@ -115,7 +135,7 @@ func Compile(file string, text []byte, project *registry.Project) (*Program, err
 		}
 		c.statement(i, s)
 	}
-	if c.program.lookups == 0 && len(c.mistakes) == 0 {
+	if !c.expects && len(c.mistakes) == 0 {
 		c.mistake(word{line: 1, column: 1}, "the script expects nothing", "add a line such as: at 10:30 expect view:feature key=value = 1")
 	}
 	if len(c.mistakes) > 0 {
@@ -361,6 +381,7 @@ func (c *compiler) push(words []word, table []tableRow) {
 		return
 	}
 	if fails != "" {
+		c.expects = true
 		c.program.lookups++
 	}
 	c.program.steps = append(c.program.steps, &pushStep{words[0], src, rows, fails})
@@ -498,6 +519,7 @@ func (c *compiler) refused(words []word) {
 	if src == nil {
 		return
 	}
+	c.expects = true
 	c.program.lookups++
 	c.program.steps = append(c.program.steps, &refusedStep{words[0], c.clock, Refusal{src.Name, words[2].text}, n})
 }

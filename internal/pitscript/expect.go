@@ -64,18 +64,31 @@ func (c *compiler) expect(words []word, table []tableRow) (tabled bool) {
 	default:
 		c.table(s, pairs, table)
 	}
-	c.add(s)
+	if len(s.rows) > 0 { // else there was a mistake, which the script may expect
+		c.add(s)
+	}
 	return true
 }
 
 func (c *compiler) add(s *expectStep) {
-	for _, r := range s.rows {
-		c.program.lookups += len(r.expected)
-	}
+	c.expects = true
+	c.program.lookups += s.values()
 	if s.fails != "" {
 		c.program.lookups++
 	}
 	c.program.steps = append(c.program.steps, s)
+}
+
+// values is how many values are expected.
+func (s *expectStep) values() (n int) {
+	for _, r := range s.rows {
+		for _, cell := range r.expected {
+			if !cell.Any {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // failed notes a mistake in what is asked for, unless the script expects it.
@@ -84,6 +97,7 @@ func (c *compiler) failed(s *expectStep, at word, message, hint string) {
 		c.mistake(at, message, hint)
 		return
 	}
+	c.expects = true
 	c.program.lookups++
 	c.program.steps = append(c.program.steps, &mistakenStep{s.statement, message, s.fails})
 }

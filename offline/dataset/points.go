@@ -45,6 +45,9 @@ func Find(ctx context.Context, store offline.Store, p Points) (*Found, error) {
 	for _, o := range p.Selection.Outputs {
 		found.Columns = append(found.Columns, feature.NewColumn(o.Name, o.Type, p.Rows.Rows))
 	}
+	if p.Rows.Rows == 0 {
+		return found, nil
+	}
 	rows := 0
 	for j, err := range run.joinedRows(ctx, p.Rows) {
 		if err != nil {
@@ -72,7 +75,7 @@ func Find(ctx context.Context, store offline.Store, p Points) (*Found, error) {
 
 // joinedRows are rows with what the roles found for them.
 func (run *Run) joinedRows(ctx context.Context, rows *feature.Batch) iter.Seq2[*offline.Joined, error] {
-	if len(run.r.Selection.Roles) == 0 || rows.Rows == 0 {
+	if len(run.r.Selection.Roles) == 0 {
 		return func(yield func(*offline.Joined, error) bool) { yield(&offline.Joined{Spine: rows}, nil) }
 	}
 	req := run.request(func(yield func(*feature.Batch, error) bool) { yield(rows, nil) })
