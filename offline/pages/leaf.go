@@ -37,6 +37,8 @@ type leaf struct {
 	nulls  int64
 	plain  bool // a page of it is PLAIN
 
+	temporary bool // see Options
+
 	dict      map[string]int32 // nil: none, or it has grown too large in this chunk
 	useDict   bool
 	dictMax   int
@@ -113,7 +115,10 @@ func (l *leaf) page(rows int, v *Values) error {
 	repLen := len(levels)
 	levels = l.defLevels(levels, v)
 	packed, isPacked := l.compress(body)
-	crc := crc32.Update(crc32.ChecksumIEEE(levels), crc32.IEEETable, packed)
+	var crc uint32 // 0 is none
+	if !l.temporary {
+		crc = crc32.Update(crc32.ChecksumIEEE(levels), crc32.IEEETable, packed)
+	}
 	l.header = format.PageHeader{
 		Type:                 format.DataPageV2,
 		UncompressedPageSize: int32(len(levels) + len(body)),   //nolint:gosec // at most maxPage
@@ -133,7 +138,10 @@ func (l *leaf) page(rows int, v *Values) error {
 	l.places = append(l.places, format.PageLocation{
 		Offset: int64(start), CompressedPageSize: int32(len(l.buf) - start), FirstRowIndex: l.rows, //nolint:gosec // as above
 	})
-	s := l.order.span(l, v, dense)
+	var s span
+	if !l.temporary {
+		s = l.order.span(l, v, dense)
+	}
 	l.spans = append(l.spans, s)
 	l.span = l.order.join(l.span, s)
 	l.index.NullCounts = append(l.index.NullCounts, int64(v.Entries-dense))
@@ -249,6 +257,9 @@ const passPages = 15
 
 // compress reports whether it did: values that hardly get smaller are faster to read as they are.
 func (l *leaf) compress(b []byte) ([]byte, bool) {
+	if l.temporary {
+		return b, false
+	}
 	if l.pass > 0 {
 		l.pass--
 		return b, false

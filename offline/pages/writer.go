@@ -41,6 +41,8 @@ type Options struct {
 	Metadata  [][2]string // keys and values of the footer
 	// DictionaryBytes is the size to which the dictionary of a leaf grows in a row group.
 	DictionaryBytes int
+	// Temporary leaves out what a file that is read once, soon and by us needs not: compression, checksums and bounds.
+	Temporary bool
 }
 
 // Writer writes one file. Row groups are held in memory until they are whole.
@@ -68,7 +70,7 @@ func NewWriter(w io.Writer, schema *pq.Schema, o Options) (*Writer, error) {
 	}
 	p.describe(schema.Name(), schema, nil, 0, 0, true)
 	for _, l := range p.leaves {
-		l.dictMax = o.DictionaryBytes
+		l.dictMax, l.temporary = o.DictionaryBytes, o.Temporary
 		p.footer.ColumnOrders = append(p.footer.ColumnOrders, format.ColumnOrder{Value: new(format.TypeDefinedOrder)})
 		if !l.known() {
 			return nil, fmt.Errorf("column %v: %s cannot be written", l.path, l.kind)

@@ -165,7 +165,7 @@ func (a *appender) Write(ctx context.Context, rows *feature.Batch) error {
 	}
 	if a.w == nil {
 		name := fmt.Sprintf("%016x-%s.parquet", uint64(a.instant), uuid.NewString())
-		w, err := newFileWriter(a.s.fs, filepath.Join(a.table.Location(), "data", name), a.src.Name, a.columns)
+		w, err := newFileWriter(a.s.fs, filepath.Join(a.table.Location(), "data", name), a.src.Name, a.columns, false)
 		if err != nil {
 			return fmt.Errorf("log of source %s: %w", a.src.Name, err)
 		}

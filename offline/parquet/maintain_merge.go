@@ -198,7 +198,7 @@ func carryLog(t *tableState, props iceberg.Properties) {
 
 // concatenate writes the rows of data files into one.
 func (s *Store) concatenate(ctx context.Context, t *tableState, columns []column, group []dataFile, path string) (iceberg.DataFile, error) {
-	w, err := newFileWriter(s.fs, path, filepath.Base(t.name), columns)
+	w, err := newFileWriter(s.fs, path, filepath.Base(t.name), columns, false)
 	if err != nil {
 		return nil, err
 	}

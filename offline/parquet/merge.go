@@ -13,8 +13,8 @@ type mergeFilter struct {
 	newest   bool   // rows that a later row of their key in the same batch replaces may be left out
 }
 
-func (m mergeFilter) wants(v feature.Version) bool {
-	return (m.from == nil || v.EventTime >= *m.from) && (m.to == nil || v.EventTime <= *m.to)
+func (m *mergeFilter) wants(eventTime int64) bool {
+	return (m.from == nil || eventTime >= *m.from) && (m.to == nil || eventTime <= *m.to)
 }
 
 // pick is a row of the block that a source holds.
@@ -33,6 +33,9 @@ type merger struct {
 	out    *feature.Batch
 	rows   []uint32
 	emit   func(*feature.Batch) error
+	words  [][]uint64 // keys of each file's block, where they are words
+	nums   [][]uint64 // of the column being collected, by file
+	times  [][]int64  // event times of each file's block
 }
 
 // merge hands the rows of sorted files, which it closes, to emit, in order of
@@ -43,7 +46,7 @@ func merge(ctx context.Context, l *layout, files []*sortedFile, filter mergeFilt
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	m := &merger{files: files, pos: make([]int, len(files)), filter: filter, emit: emit, out: feature.NewBatch(l.fields, blockRows)}
+	m := &merger{files: files, pos: make([]int, len(files)), words: make([][]uint64, len(files)), times: make([][]int64, len(files)), filter: filter, emit: emit, out: feature.NewBatch(l.fields, blockRows)}
 	for i := range files {
 		ok, err := m.load(i)
 		if err != nil {
@@ -78,6 +81,10 @@ func (m *merger) load(i int) (bool, error) {
 	if err := f.loadVersions(); err != nil {
 		return false, err
 	}
+	m.times[i] = f.verCols[0].Int64s()
+	if f.keys.Offsets == nil {
+		m.words[i] = f.keys.Words
+	}
 	return true, f.loadFeatures()
 }
 
@@ -87,7 +94,7 @@ func (m *merger) step() error {
 	f := m.files[i]
 	for {
 		row := m.pos[i]
-		if m.filter.wants(f.version(row)) {
+		if m.filter.wants(m.times[i][row]) {
 			m.pick(i, row)
 		}
 		m.pos[i]++
@@ -130,11 +137,19 @@ func (m *merger) pick(i, row int) {
 }
 
 func (m *merger) less(a, b int) bool {
+	i, j := m.pos[a], m.pos[b]
 	fa, fb := m.files[a], m.files[b]
-	if c := fa.keys.Compare(m.pos[a], fb.keys, m.pos[b]); c != 0 {
+	if wa := m.words[a]; wa != nil {
+		if ka, kb := wa[i], m.words[b][j]; ka != kb {
+			return ka < kb
+		}
+	} else if c := fa.keys.Compare(i, fb.keys, j); c != 0 {
 		return c < 0
 	}
-	return fa.version(m.pos[a]).Compare(fb.version(m.pos[b])) < 0
+	if ta, tb := m.times[a][i], m.times[b][j]; ta != tb {
+		return ta < tb
+	}
+	return fa.version(i).Compare(fb.version(j)) < 0
 }
 
 // down moves entry i of the heap to its place and reports whether it moved.
@@ -162,27 +177,53 @@ func (m *merger) flush() error {
 		return nil
 	}
 	m.out.Reset()
-	// Runs of rows of one file are copied column by column.
-	for start := 0; start < len(m.picks); {
-		end := start + 1
-		for end < len(m.picks) && m.picks[end].src == m.picks[start].src {
-			end++
-		}
-		f := m.files[m.picks[start].src]
-		m.rows = m.rows[:0]
-		for _, p := range m.picks[start:end] {
-			m.rows = append(m.rows, p.row)
-			m.out.Versions = append(m.out.Versions, f.version(int(p.row)))
-		}
-		for j, c := range f.keyCols {
-			gather(m.out.Columns[j], c, m.rows)
-		}
-		for j, c := range f.featCols {
-			gather(m.out.Columns[len(f.keyCols)+j], c, m.rows)
-		}
-		start = end
+	for _, p := range m.picks {
+		m.out.Versions = append(m.out.Versions, m.files[p.src].version(int(p.row)))
+	}
+	for j, c := range m.out.Columns {
+		m.collect(c, j)
 	}
 	m.out.Rows = len(m.picks)
 	m.picks = m.picks[:0]
 	return m.emit(m.out)
+}
+
+// rowColumn is column j of the rows of a file.
+func rowColumn(f *sortedFile, j int) *feature.Column {
+	if j < len(f.keyCols) {
+		return f.keyCols[j]
+	}
+	return f.featCols[j-len(f.keyCols)]
+}
+
+// collect appends column j of what was picked.
+func (m *merger) collect(to *feature.Column, j int) {
+	if to.Type.Kind.Fixed() {
+		m.nums = m.nums[:0]
+		nulls := false
+		for _, f := range m.files {
+			c := rowColumn(f, j)
+			m.nums, nulls = append(m.nums, c.Nums), nulls || len(c.Nulls) > 0
+		}
+		if !nulls {
+			out := extend(to, len(m.picks))
+			for i, p := range m.picks {
+				out[i] = m.nums[p.src][p.row]
+			}
+			to.Len += len(m.picks)
+			return
+		}
+	}
+	for start := 0; start < len(m.picks); { // runs of rows of one file
+		end := start + 1
+		for end < len(m.picks) && m.picks[end].src == m.picks[start].src {
+			end++
+		}
+		m.rows = m.rows[:0]
+		for _, p := range m.picks[start:end] {
+			m.rows = append(m.rows, p.row)
+		}
+		gather(to, rowColumn(m.files[m.picks[start].src], j), m.rows)
+		start = end
+	}
 }

@@ -231,9 +231,10 @@ func (s *Store) derive(ctx context.Context, v registry.ViewGeneration, log *tabl
 			err = e
 		}
 	}()
-	rows := feature.NewBatch(out.l.fields, 0)
-	spare := feature.NewBatch(out.l.fields, 0)
-	memory := min(s.memory/3, maxBatch) // of one of the two batches; the sort and the files take the rest
+	rows := feature.NewBatch(out.l.fields, logBatch)
+	parts, spare := out.newParts(), out.newParts()
+	held := 0
+	memory := min(s.memory/3, maxBatch) // of one of the two runs; the sort and the files take the rest
 	size := int64(0)
 	flush := func(last bool) error {
 		err := <-pending
@@ -241,30 +242,35 @@ func (s *Store) derive(ctx context.Context, v registry.ViewGeneration, log *tabl
 			pending <- nil
 			return err
 		}
-		full := rows
-		rows, spare = spare, rows
+		full := parts
+		parts, spare = spare, parts
+		held = 0
 		go func() {
 			err := out.add(ctx, full, last)
-			full.Reset()
+			for _, p := range full {
+				p.Reset()
+			}
 			pending <- err
 		}()
 		return nil
 	}
 	for _, f := range files {
 		err := s.readLog(ctx, v.Source(), log, f, view.Columns(), func(in *feature.Batch) error {
-			before := rows.Rows
+			rows.Reset()
 			st := view.Apply(in, rows)
 			sum.badRows += int64(st.NullKeys)
 			sum.invalid += int64(st.Invalid)
-			sum.rows += int64(rows.Rows - before)
-			for _, ver := range rows.Versions[before:] {
+			sum.rows += int64(rows.Rows)
+			for _, ver := range rows.Versions {
 				sum.newest = max(sum.newest, ver.EventTime)
 			}
 			for _, c := range rows.Columns {
-				size += memoryOf(c, before)
+				size += memoryOf(c, 0)
 			}
-			size += int64(rows.Rows-before) * 72 // versions, sort entries, keys
-			if size < memory && rows.Rows < math.MaxInt32 {
+			size += int64(rows.Rows) * 72 // versions, sort entries, keys
+			out.distribute(rows, parts)
+			held += rows.Rows
+			if size < memory && held < math.MaxInt32 {
 				return nil
 			}
 			size = 0

@@ -51,30 +51,48 @@ func newEncoder(l *layout) *encoder {
 
 // encode is valid until the next call.
 func (e *encoder) encode(rows *feature.Batch, bucket int) []*feature.Column {
-	for _, c := range append(e.version[:], e.invalid, e.bucket) {
+	n := len(rows.Versions)
+	var words [4][]uint64
+	for i, c := range e.version {
 		c.Reset()
+		words[i] = extend(c, n)
+		c.Len = n
 	}
+	for i := range rows.Versions {
+		v := &rows.Versions[i]
+		words[0][i], words[1][i], words[2][i], words[3][i] = uint64(v.EventTime), uint64(v.IngestedAt), uint64(v.Major), uint64(v.Minor)
+	}
+	e.bucket.Reset()
+	bs := extend(e.bucket, n)
+	e.bucket.Len = n
+	for i := range bs {
+		bs[i] = uint64(bucket)
+	}
+	cols := append(make([]*feature.Column, 0, len(e.l.columns)), rows.Columns[:e.l.keys]...)
+	cols = append(cols, e.version[:]...)
 	features := rows.Columns[e.l.keys:]
+	cols = append(cols, features...)
+	return append(cols, e.invalids(features, n), e.bucket)
+}
+
+// invalids is the column _invalid; nil where all is well.
+func (e *encoder) invalids(features []*feature.Column, n int) *feature.Column {
 	bad := false
 	for _, f := range features {
 		bad = bad || len(f.Bad) > 0
 	}
-	for i, v := range rows.Versions {
-		e.version[0].AppendBits(uint64(v.EventTime))
-		e.version[1].AppendBits(uint64(v.IngestedAt))
-		e.version[2].AppendBits(uint64(v.Major))
-		e.version[3].AppendBits(uint64(v.Minor))
-		e.bucket.AppendBits(uint64(bucket))
-		if bad && e.bitmap(features, i) {
+	if !bad {
+		return nil
+	}
+	e.invalid.Reset()
+	for i := range n {
+		if e.bitmap(features, i) {
 			e.invalid.AppendBytes(e.bits)
 		} else {
 			e.invalid.AppendNull()
 		}
 	}
-	cols := append(make([]*feature.Column, 0, len(e.l.columns)), rows.Columns[:e.l.keys]...)
-	cols = append(cols, e.version[:]...)
-	cols = append(cols, features...)
-	return append(cols, e.invalid, e.bucket)
+	return e.invalid
 }
 
 // bitmap is the _invalid of row i: bit j of byte j/8, from the lowest, for feature j.

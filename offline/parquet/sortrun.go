@@ -1,7 +1,6 @@
 package parquet
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,50 +35,61 @@ func (s *Store) newSorter(t *tableState, l *layout, buckets int) *sorter {
 		tmp: filepath.Join(s.root, "tmp", uuid.NewString()), buckets: buckets}
 }
 
-// sortEntry is a row to be sorted.
-type sortEntry struct {
-	prefix uint64
-	row    uint32
+// newParts makes an empty run: a batch of rows for each bucket.
+func (o *sorter) newParts() []*feature.Batch {
+	parts := make([]*feature.Batch, o.buckets)
+	for b := range parts {
+		parts[b] = feature.NewBatch(o.l.fields, 0)
+	}
+	return parts
 }
 
-// add sorts rows and writes them as a run. last says that no more come.
-func (o *sorter) add(ctx context.Context, rows *feature.Batch, last bool) error {
-	if rows.Rows == 0 {
-		return nil
-	}
+// distribute appends rows to the batches of their buckets. Rows are few enough to lie in a cache, so that they are
+// not looked for all over the memory when a bucket is sorted.
+func (o *sorter) distribute(rows *feature.Batch, parts []*feature.Batch) {
 	keys := pit.NewKeys(o.l.types)
-	for i := range rows.Rows {
-		keys.AppendRow(rows.Columns[:o.l.keys], i) // none is null: see expr.View.Apply
+	if o.l.keys > 0 && rows.Rows > 0 {
+		keys.AppendRows(rows.Columns[:o.l.keys], 0, rows.Rows) // none is null: see expr.View.Apply
 	}
-	entries, ends := byBucket(keys, o.buckets)
+	order := make([][]uint32, o.buckets)
+	for i := range rows.Rows {
+		b := 0
+		if o.l.keys > 0 {
+			b = bucketOf(keys, i, o.buckets)
+		}
+		order[b] = append(order[b], uint32(i))
+	}
+	for b, of := range order {
+		part := parts[b]
+		for j, c := range rows.Columns {
+			gather(part.Columns[j], c, of)
+		}
+		for _, i := range of {
+			part.Versions = append(part.Versions, rows.Versions[i])
+		}
+		part.Rows += len(of)
+	}
+}
+
+// add sorts rows, bucket by bucket, and writes them as a run. last says that no more come.
+func (o *sorter) add(ctx context.Context, parts []*feature.Batch, last bool) error {
 	dir := o.tmp
 	if last && len(o.runs) == 0 {
 		dir = o.dir
-	} else {
+	} else if slices.ContainsFunc(parts, func(p *feature.Batch) bool { return p.Rows > 0 }) {
 		o.inTmp = true
 	}
 	files := make([]iceberg.DataFile, o.buckets)
 	err := parallel(ctx, o.s.workers, o.buckets, func(ctx context.Context, b int) error {
-		part := entries[ends[b]:ends[b+1]]
-		if len(part) == 0 {
+		rows := parts[b]
+		if rows.Rows == 0 {
 			return nil
 		}
-		slices.SortFunc(part, func(x, y sortEntry) int {
-			if x.prefix != y.prefix {
-				return cmp.Compare(x.prefix, y.prefix)
-			}
-			if keys.Offsets != nil {
-				if c := keys.Compare(int(x.row), keys, int(y.row)); c != 0 {
-					return c
-				}
-			}
-			return rows.Versions[x.row].Compare(rows.Versions[y.row])
-		})
 		w, err := o.create(dir, b)
 		if err != nil {
 			return err
 		}
-		if err := o.writeSorted(ctx, w, rows, part, b); err != nil {
+		if err := o.writeSorted(ctx, w, rows, o.sort(rows), b); err != nil {
 			return errors.Join(err, w.abort())
 		}
 		files[b], err = w.finish(o.spec, b)
@@ -90,6 +100,30 @@ func (o *sorter) add(ctx context.Context, rows *feature.Batch, last bool) error 
 	return err
 }
 
+// sort is the order of rows by (entity key, version).
+func (o *sorter) sort(rows *feature.Batch) []sortEntry {
+	keys := pit.NewKeys(o.l.types)
+	if o.l.keys > 0 {
+		keys.AppendRows(rows.Columns[:o.l.keys], 0, rows.Rows)
+	} else {
+		for range rows.Rows {
+			keys.AppendRow(nil, 0)
+		}
+	}
+	part := make([]sortEntry, rows.Rows)
+	for i := range part {
+		part[i] = sortEntry{keys.Prefix(i), uint32(i)}
+	}
+	return sortEntries(part, func(x, y uint32) int {
+		if keys.Offsets != nil {
+			if c := keys.Compare(int(x), keys, int(y)); c != 0 {
+				return c
+			}
+		}
+		return rows.Versions[x].Compare(rows.Versions[y])
+	})
+}
+
 func (o *sorter) note(files []iceberg.DataFile) {
 	for _, f := range files {
 		if f != nil {
@@ -98,34 +132,8 @@ func (o *sorter) note(files []iceberg.DataFile) {
 	}
 }
 
-// byBucket distributes rows over buckets: those of bucket b are
-// entries[ends[b]:ends[b+1]], in the order they came in.
-func byBucket(keys *pit.Keys, buckets int) (entries []sortEntry, ends []int) {
-	n := keys.Len()
-	of := make([]uint32, n)
-	ends = make([]int, buckets+2)
-	for i := range n {
-		of[i] = uint32(bucketOf(keys, i, buckets))
-		ends[of[i]+2]++
-	}
-	for b := 2; b < len(ends); b++ {
-		ends[b] += ends[b-1]
-	}
-	entries = make([]sortEntry, n)
-	for i := range n {
-		at := &ends[of[i]+1]
-		entries[*at] = sortEntry{keys.Prefix(i), uint32(i)}
-		*at++
-	}
-	return entries, ends[:buckets+1]
-}
-
-func bucketOf(keys *pit.Keys, i, buckets int) int {
-	return int(keys.Hash(i) % uint64(buckets))
-}
-
 func (o *sorter) create(dir string, bucket int) (*fileWriter, error) {
-	return newFileWriter(o.s.fs, filepath.Join(dir, fmt.Sprintf("%04d-%s.parquet", bucket, uuid.NewString())), filepath.Base(o.name), o.l.columns)
+	return newFileWriter(o.s.fs, filepath.Join(dir, fmt.Sprintf("%04d-%s.parquet", bucket, uuid.NewString())), filepath.Base(o.name), o.l.columns, dir == o.tmp)
 }
 
 func (o *sorter) writeSorted(ctx context.Context, w *fileWriter, rows *feature.Batch, part []sortEntry, bucket int) error {

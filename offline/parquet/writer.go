@@ -39,20 +39,23 @@ type fileWriter struct {
 	inGroup int64
 	rows    int64
 	ended   bool
+
+	temporary bool
 }
 
-// newFileWriter creates a data file of a table with some of its columns.
-func newFileWriter(fs FS, path, table string, columns []column) (*fileWriter, error) {
+// newFileWriter creates a data file of a table with some of its columns. One that is temporary has no
+// statistics.
+func newFileWriter(fs FS, path, table string, columns []column, temporary bool) (*fileWriter, error) {
 	f, err := fs.Create(path)
 	if err != nil {
 		return nil, fmt.Errorf("creating data file %s: %w", path, err)
 	}
-	w := &fileWriter{fs: fs, path: path, close: f.Close, workers: 1, columns: columns,
+	w := &fileWriter{fs: fs, path: path, close: f.Close, workers: 1, temporary: temporary, columns: columns,
 		stats: make([]columnStats, len(columns)), values: make([]pages.Values, len(columns))}
 	w.out.w = f
 	w.buf = bufio.NewWriterSize(&w.out, 64<<10)
 	w.w, err = pages.NewWriter(w.buf, parquetSchema(table, columns),
-		pages.Options{CreatedBy: "forebay version 1(build )", Metadata: [][2]string{{keyFormat, formatVersion}}, DictionaryBytes: dictionaryMax})
+		pages.Options{CreatedBy: "forebay version 1(build )", Metadata: [][2]string{{keyFormat, formatVersion}}, DictionaryBytes: dictionaryMax, Temporary: temporary})
 	if err == nil && w.w.Leaves() != len(columns) { // one leaf a column, in order
 		err = fmt.Errorf("%d leaves for %d columns", w.w.Leaves(), len(columns))
 	}
@@ -119,9 +122,11 @@ func (w *fileWriter) endRest() error {
 // page writes the rows of one page.
 func (w *fileWriter) page(cols []*feature.Column, from, to int) error {
 	err := parallel(context.Background(), w.workers, len(cols), func(_ context.Context, i int) error {
-		if cols[i] != nil {
+		switch {
+		case w.temporary:
+		case cols[i] != nil:
 			w.stats[i].add(cols[i], from, to)
-		} else {
+		default:
 			w.stats[i].values += int64(to - from)
 			w.stats[i].nulls += int64(to - from)
 		}
