@@ -286,6 +286,11 @@ func masked(arr, outer arrow.Array) arrow.Array {
 	return array.MakeFromData(masked)
 }
 
+// isNull reports whether value i is null: an array of the type null does not say so by itself.
+func isNull(arr arrow.Array, i int) bool {
+	return arr.DataType().ID() == arrow.NULL || arr.IsNull(i)
+}
+
 // decode replaces a dictionary-encoded array by its values, views by what they
 // see, and an extension by its storage.
 func decode(arr arrow.Array) (arrow.Array, error) {

@@ -158,6 +158,8 @@ func (t *parquetTable) leafType(c *parquet.Column) (arrow.DataType, arrow.Metada
 		return arrow.BinaryTypes.Binary, annotated("BSON"), nil
 	case *format.UUIDType:
 		return &arrow.FixedSizeBinaryType{ByteWidth: 16}, annotated("UUID"), nil
+	case *format.NullType: // what pandas and Arrow write of a column without a value
+		return arrow.Null, none, nil
 	case *format.DateType:
 		return arrow.FixedWidthTypes.Date32, none, nil
 	case *format.TimeType:
@@ -359,6 +361,12 @@ func leafData(n *pnode, slots, nulls int, bitmap *memory.Buffer) (arrow.ArrayDat
 		return nil, fmt.Errorf("%d values for %d entries: the file is damaged", l.dense, slots-nulls)
 	}
 	dt := n.field.Type
+	if dt.ID() == arrow.NULL {
+		if l.dense > 0 {
+			return nil, fmt.Errorf("%d values where none can be: the file is damaged", l.dense)
+		}
+		return array.NewData(dt, slots, []*memory.Buffer{nil}, nil, slots, 0), nil
+	}
 	fixed, width, err := l.logical(dt)
 	if err != nil {
 		return nil, err

@@ -199,6 +199,30 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
+// TestColumnsWithoutValues has columns of the type null: they pass through every format, and are read as any type.
+func TestColumnsWithoutValues(t *testing.T) {
+	const values = `{"id":1,"none":null,"nones":[]}` + "\n" + `{"id":2,"none":null,"nones":[null]}` + "\n"
+	for _, from := range []string{"nulls.parquet", "nulls.arrow"} {
+		for _, ext := range []string{".parquet", ".arrow", ".arrows", ".csv", ".ndjson"} {
+			path := filepath.Join(t.TempDir(), "out"+ext)
+			copySpine(t, at(t, filepath.Join("testdata", from)), path)
+			wantText := values
+			if ext == ".csv" {
+				wantText = `{"id":"1","none":null,"nones":"[]"}` + "\n" + `{"id":"2","none":null,"nones":"[null]"}` + "\n"
+			}
+			if text, _ := spineText(t, at(t, path)); string(text) != wantText {
+				t.Errorf("%s to %s: got\n%swant\n%s", from, ext, text, wantText)
+			}
+		}
+		for _, typ := range []string{"bool", "int64", "float64", "string", "bytes", "timestamp", "list<string>", "embedding<2>"} {
+			got := wantedText(t, at(t, filepath.Join("testdata", from)), []Want{want("id", "int64", "entity key"), want("none", typ, "request field")})
+			if got != "1 null\n2 null" {
+				t.Errorf("%s as %s: got %s", from, typ, got)
+			}
+		}
+	}
+}
+
 // parquetOf is the type that a type has after a trip through Parquet.
 func parquetOf(dt arrow.DataType) arrow.DataType {
 	switch d := dt.(type) {

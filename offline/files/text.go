@@ -18,7 +18,7 @@ import (
 // objects, maps as arrays of {"key": …, "value": …}. A column annotated as JSON is
 // itself.
 func appendJSON(dst []byte, arr arrow.Array, i int) []byte {
-	if arr.IsNull(i) {
+	if isNull(arr, i) {
 		return append(dst, "null"...)
 	}
 	switch a := arr.(type) {

@@ -360,7 +360,7 @@ func (n *wnode) bind(arr arrow.Array) (err error) {
 // append takes row i of the array at hand apart.
 func (n *wnode) append(i int, rep byte) {
 	switch {
-	case n.nullable && n.arr.IsNull(i):
+	case n.nullable && isNull(n.arr, i):
 		n.appendNull(rep, n.def-1)
 	case n.leaf >= 0:
 		n.levels(rep, n.def)

@@ -66,7 +66,7 @@ func (w *csvWriter) Write(rec arrow.Record) error {
 			if j > 0 {
 				w.line = append(w.line, ',')
 			}
-			if !c.IsNull(i) {
+			if !isNull(c, i) {
 				w.text = appendText(w.text[:0], c, i)
 				w.line = appendCSV(w.line, w.text)
 			}

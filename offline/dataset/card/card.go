@@ -199,6 +199,10 @@ func (t *tally) first(a arrow.Array) {
 	if t.number != nil {
 		value = t.number(a)
 	}
+	if a.DataType().ID() == arrow.NULL {
+		t.nulls += int64(a.Len())
+		return
+	}
 	for i := range a.Len() {
 		if a.IsNull(i) {
 			t.nulls++

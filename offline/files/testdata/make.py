@@ -121,3 +121,8 @@ pq.write_table(pa.table({"x": [1, 2, 3]}), "lz4.parquet", compression="lz4")
 # Bools in runs, as pages of version 2 hold them: row i is null, or whether i // 7 is a multiple of 3.
 bools = [None if i % 11 == 0 else i // 7 % 3 == 0 for i in range(10_000)]
 pq.write_table(pa.table({"b": bools, "l": [[b, b] for b in bools]}), "bools_rle.parquet", data_page_version="2.0", data_page_size=300, row_group_size=6_000)
+
+# Columns without a value, as pandas and Arrow have them: of the type null.
+nothing = pa.table({"id": [1, 2], "none": pa.nulls(2), "nones": pa.array([[], [None]], pa.list_(pa.null()))})
+pq.write_table(nothing, "nulls.parquet")
+feather.write_feather(nothing, "nulls.arrow", compression="uncompressed")
