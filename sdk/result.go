@@ -31,6 +31,9 @@ type Result struct {
 	Revision string
 	// Instant is the instant that was looked up: the server's clock, mostly.
 	Instant time.Time
+	// StaleSince is zero, or since when some of the values may have changed: the server could not reach
+	// its online store, and answered with what it had read by then.
+	StaleSince time.Time
 
 	features []string
 	index    map[string]int
@@ -286,13 +289,17 @@ func (r *Result) member(s *jsonscan.Scanner, name string) error {
 		b, err := s.Text()
 		r.Revision = string(b)
 		return err
-	case api.FieldInstant:
+	case api.FieldInstant, api.FieldStaleSince:
 		b, err := s.Text()
 		if err != nil {
 			return err
 		}
 		micros, err := feature.ParseTimestamp(string(b))
-		r.Instant = time.UnixMicro(micros).UTC()
+		if name == api.FieldInstant {
+			r.Instant = time.UnixMicro(micros).UTC()
+		} else {
+			r.StaleSince = time.UnixMicro(micros).UTC()
+		}
 		return err
 	case api.FieldFeatures:
 		r.index = map[string]int{}

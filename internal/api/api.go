@@ -38,6 +38,9 @@ const (
 	HeaderRevision = "X-Forebay-Revision"
 	// HeaderInstant carries the instant that a lookup was made at, RFC 3339 in UTC.
 	HeaderInstant = "X-Forebay-Instant"
+	// HeaderStaleSince is there where a lookup was answered with values of earlier, because the
+	// online store cannot be reached: since when they may have changed, RFC 3339 in UTC.
+	HeaderStaleSince = "X-Forebay-Stale-Since"
 )
 
 // Media types of the API.
@@ -60,6 +63,7 @@ const (
 	FieldFullNames       = "full_names"
 	FieldRevision        = "revision"
 	FieldInstant         = "instant"
+	FieldStaleSince      = "stale_since"
 	FieldRows            = "rows"
 	FieldValues          = "values"
 	FieldStatuses        = "statuses"

@@ -71,12 +71,15 @@ type App struct {
 	bucket *blob.Bucket // of the registry, for the datasets' manifests
 	off    offline.Store
 	on     online.Store
-	kafka  *kafka.Cluster
-	broker *kafka.EmbeddedBroker // nil where another process runs it
-	holds  bool                  // as owner of the embedded stores
-	owner  *Owner                // of the embedded online store, if it is worked through another process
-	opened []io.Closer           // in the order of opening
-	closed bool
+	// Of Redis, where on is that.
+	tracker online.Tracker
+	cache   online.Store
+	kafka   *kafka.Cluster
+	broker  *kafka.EmbeddedBroker // nil where another process runs it
+	holds   bool                  // as owner of the embedded stores
+	owner   *Owner                // of the embedded online store, if it is worked through another process
+	opened  []io.Closer           // in the order of opening
+	closed  bool
 }
 
 // errClosed is the error of using an App after Close.

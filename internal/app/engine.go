@@ -22,6 +22,7 @@ import (
 type engine struct {
 	app     *App
 	store   online.Store
+	lookups online.Store // store, or a cache of it
 	serving atomic.Pointer[serving]
 }
 
@@ -48,7 +49,7 @@ func (a *App) newEngine(ctx context.Context) (*engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{app: a, store: store}
+	e := &engine{app: a, store: store, lookups: store}
 	_, err = e.refresh(ctx)
 	return e, err
 }

@@ -32,7 +32,7 @@ func (p *lookupPlan) Revision() string { return p.revision }
 
 // Lookup implements httpapi.Plan.
 func (p *lookupPlan) Lookup(ctx context.Context, keys, request []*feature.Column, rows int) (*httpapi.Found, error) {
-	r, err := lookup.Lookup(ctx, p.engine.store, p.compiled, lookup.Request{
+	r, err := lookup.Lookup(ctx, p.engine.lookups, p.compiled, lookup.Request{
 		Keys: keys, Request: request, Rows: rows, Now: p.engine.app.clock().UnixMicro(),
 	})
 	if err != nil {
@@ -43,5 +43,5 @@ func (p *lookupPlan) Lookup(ctx context.Context, keys, request []*feature.Column
 		p.engine.app.log.ErrorContext(ctx, "records cannot be read; their values are INVALID until they are written again",
 			"records", r.Corrupt, "first", r.CorruptErr)
 	}
-	return &httpapi.Found{Columns: r.Columns, Statuses: r.Statuses, EventTimes: r.EventTimes, Instant: r.Instant, Free: r.Release}, nil
+	return &httpapi.Found{Columns: r.Columns, Statuses: r.Statuses, EventTimes: r.EventTimes, Instant: r.Instant, StaleSince: r.StaleSince, Free: r.Release}, nil
 }

@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/forebay/forebay/internal/config"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/online/redis"
 )
 
 // openRedis connects to Redis, which must answer.
-func (a *App) openRedis(ctx context.Context) (online.Store, error) {
+func (a *App) openRedis(ctx context.Context) (*redis.Store, error) {
 	o := a.env.Online
 	secure, err := o.TLS.Config()
 	if err != nil {
@@ -18,7 +19,7 @@ func (a *App) openRedis(ctx context.Context) (online.Store, error) {
 	}
 	s, err := redis.Open(redis.Options{
 		Project: a.project, Addrs: o.Addrs, Mode: redis.Mode(o.Mode), MasterName: o.MasterName,
-		Username: o.Username, Password: string(o.Password), DB: o.DB, TLS: secure,
+		Username: o.Username, Password: string(o.Password), DB: o.DB, TLS: secure, Hedge: o.Hedge,
 	})
 	if err != nil {
 		return nil, &Error{Code: codeBadEnvironment, Err: fmt.Errorf("environment %s: %w", a.env.Name, err)}
@@ -35,4 +36,33 @@ func (a *App) openRedis(ctx context.Context) (online.Store, error) {
 		a.log.WarnContext(ctx, w)
 	}
 	return s, nil
+}
+
+// redisStore is Redis as everything here uses it: counted and, on one server, with round trips that are shared.
+func (a *App) redisStore(ctx context.Context) (online.Store, error) {
+	r, err := a.openRedis(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := a.instrumented(r)
+	if err != nil {
+		return nil, err
+	}
+	a.tracker = r
+	if a.env.Online.Mode != config.Cluster {
+		s = online.Merge(s)
+	}
+	return s, nil
+}
+
+// cached is the online store for the lookups of a server: with a cache where the environment has one. Everything
+// else, and above all what reads to write again, asks the store itself.
+func (a *App) cached(s online.Store) (online.Store, error) {
+	c := a.env.Online.Cache
+	if c.MaxBytes == 0 {
+		return s, nil
+	}
+	return opening(a, &a.cache, func() (online.Store, error) {
+		return online.Cache(s, a.tracker, online.CacheOptions{MaxBytes: c.MaxBytes, MaxAge: c.MaxAge, MaxStale: c.MaxStale, Log: a.log, Metrics: a.metrics})
+	})
 }

@@ -52,6 +52,9 @@ func (a *App) Serve(ctx context.Context, o ServeOptions) error {
 }
 
 func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) {
+	if e.lookups, err = a.cached(e.store); err != nil {
+		return err
+	}
 	server, err := a.newServer(e)
 	if err != nil {
 		return err
@@ -97,6 +100,9 @@ func (a *App) serve(ctx context.Context, e *engine, o ServeOptions) (err error) 
 func (a *App) Handler(ctx context.Context) (http.Handler, error) {
 	e, err := a.newEngine(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if e.lookups, err = a.cached(e.store); err != nil {
 		return nil, err
 	}
 	server, err := httpapi.New(httpapi.Options{Engine: e, Log: a.log, Metrics: a.metrics})

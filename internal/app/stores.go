@@ -43,19 +43,14 @@ func (a *App) offlineStore(ctx context.Context) (offline.Store, error) {
 // for a moment is waited for.
 func (a *App) onlineStore(ctx context.Context) (online.Store, error) {
 	return opening(a, &a.on, func() (online.Store, error) {
-		open := a.openRedis
-		if a.env.Online.Store == config.Embedded {
-			open = func(ctx context.Context) (online.Store, error) { return a.openEmbedded(ctx, false) }
+		if a.env.Online.Store == config.Redis {
+			return a.redisStore(ctx)
 		}
-		s, err := open(ctx)
+		s, err := a.openEmbedded(ctx, false)
 		if err != nil {
 			return nil, err
 		}
-		on, err := a.instrumented(s)
-		if err != nil || a.env.Online.Store != config.Redis || a.env.Online.Mode == config.Cluster {
-			return on, err
-		}
-		return online.Merge(on), nil
+		return a.instrumented(s)
 	})
 }
 

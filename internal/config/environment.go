@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"time"
 
 	"github.com/forebay/forebay/registry/feature"
 )
@@ -61,6 +62,9 @@ type Online struct {
 	TLS        TLS
 	MasterName string // for Sentinel
 	DB         int
+	Cache      Cache
+	// Hedge is after how long without an answer a read is asked of a replica too; 0 for never.
+	Hedge time.Duration
 }
 
 // Stream is the Kafka that events come from.

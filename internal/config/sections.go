@@ -62,7 +62,8 @@ func (l *loader) online() (o Online) {
 		l.unused("online", "with store embedded", map[string]bool{
 			"addrs": len(d.Addrs) > 0, "mode": d.Mode != "", "username": d.Username != "", "password": d.Password != "",
 			"tls": d.TLS.Enabled, "master_name": d.MasterName != "", "db": d.DB != 0,
-		}, "addrs", "mode", "username", "password", "tls", "master_name", "db")
+			"cache": l.declared.Given("online.cache"), "hedge": d.Hedge != "",
+		}, "addrs", "mode", "username", "password", "tls", "master_name", "db", "cache", "hedge")
 	case Redis:
 		l.unused("online", "with store redis", map[string]bool{"path": d.Path != ""}, "path")
 		l.redis(&o, d)
@@ -72,7 +73,7 @@ func (l *loader) online() (o Online) {
 
 // given reports whether anything of the online section is written.
 func (l *loader) given(d spec.Online) bool {
-	return d.Store != "" || d.Path != "" || len(d.Addrs) > 0 || d.Mode != "" || d.MasterName != "" || d.DB != 0 || d.Username != "" || d.Password != "" || d.TLS != (spec.TLS{})
+	return d.Store != "" || d.Path != "" || len(d.Addrs) > 0 || d.Mode != "" || d.MasterName != "" || d.DB != 0 || d.Hedge != "" || l.declared.Given("online.cache") || d.Username != "" || d.Password != "" || d.TLS != (spec.TLS{})
 }
 
 func (l *loader) redis(o *Online, d spec.Online) {
@@ -105,6 +106,7 @@ func (l *loader) redis(o *Online, d spec.Online) {
 			l.mistake("online.db", "%d with mode cluster: a cluster has database 0 alone", o.DB)
 		}
 	}
+	l.cache(o)
 	if o.Mode != "" && o.Mode != Sentinel && d.MasterName != "" {
 		l.mistake("online.master_name", "is of no use with mode %s: remove it, or say mode: sentinel", o.Mode)
 	}

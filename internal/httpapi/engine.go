@@ -69,6 +69,9 @@ type Found struct {
 	EventTimes [][]int64
 	// Instant is the instant that was looked up: microseconds since the Unix epoch.
 	Instant int64
+	// StaleSince is 0, or since when some of the values may have changed, because the online store
+	// cannot be reached: microseconds since the Unix epoch.
+	StaleSince int64
 	// Free, if not nil, takes the memory back; it is called once the answer is made.
 	Free func()
 }

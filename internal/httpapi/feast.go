@@ -66,6 +66,7 @@ func (s *Server) getOnlineFeatures(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	markStale(c, found)
 	st.feast.order(plan.Selection())
 	st.answer = st.appendFeast(st.answer[:0], plan, found, rows, r.metadata)
 	if found.Free != nil {

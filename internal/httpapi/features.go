@@ -69,6 +69,7 @@ func (s *Server) features(c echo.Context) error {
 		return err
 	}
 	instant := found.Instant
+	markStale(c, found)
 	st.answer, err = appendAnswer(st.answer[:0], format, plan, found, rows, &r)
 	if found.Free != nil {
 		found.Free()
@@ -77,6 +78,13 @@ func (s *Server) features(c echo.Context) error {
 		return err
 	}
 	return writeAnswer(c, format, plan.Revision(), instant, st.answer)
+}
+
+// markStale says of an answer of values of earlier that it is one.
+func markStale(c echo.Context, f *Found) {
+	if f.StaleSince != 0 {
+		c.Response().Header()[api.HeaderStaleSince] = []string{feature.FormatTimestamp(f.StaleSince)}
+	}
 }
 
 // find looks entities up; columns are the selection's keys, then its request fields.

@@ -9,12 +9,18 @@ import (
 //
 //	{"revision":"sha256:…","instant":"…","features":["…"],
 //	 "rows":[{"values":[…],"statuses":[…],"event_timestamps":[…]}]}
+//
+// with "stale_since":"…" after the instant where there is one.
 func appendFeatures(dst []byte, plan Plan, f *Found, rows int, r *featuresRequest) []byte {
 	outputs := plan.Selection().Outputs
 	dst = append(dst, `{"`+api.FieldRevision+`":`...)
 	dst = feature.AppendStringJSON(dst, plan.Revision())
 	dst = append(dst, `,"`+api.FieldInstant+`":"`...)
 	dst = feature.AppendTimestamp(dst, f.Instant)
+	if f.StaleSince != 0 {
+		dst = append(dst, `","`+api.FieldStaleSince+`":"`...)
+		dst = feature.AppendTimestamp(dst, f.StaleSince)
+	}
 	dst = append(dst, `","`+api.FieldFeatures+`":[`...)
 	for j := range outputs {
 		if j > 0 {

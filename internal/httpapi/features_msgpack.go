@@ -14,15 +14,22 @@ import (
 // extension type -1.
 func appendMessagePack(dst []byte, plan Plan, f *Found, rows int, r *featuresRequest) []byte {
 	outputs := plan.Selection().Outputs
-	dst = append(dst, 0x84)
+	fields := byte(4)
+	if f.StaleSince != 0 {
+		fields++
+	}
+	dst = append(dst, 0x80|fields)
 	dst = packText(packText(dst, api.FieldRevision), plan.Revision())
 	dst = packInstant(packText(dst, api.FieldInstant), f.Instant)
+	if f.StaleSince != 0 {
+		dst = packInstant(packText(dst, api.FieldStaleSince), f.StaleSince)
+	}
 	dst = packArray(packText(dst, api.FieldFeatures), len(outputs))
 	for j := range outputs {
 		dst = packText(dst, outputs[j].Name)
 	}
 	dst = packArray(packText(dst, api.FieldRows), rows)
-	fields := byte(1)
+	fields = 1
 	if !r.omitStatuses {
 		fields++
 	}

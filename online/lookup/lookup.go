@@ -2,6 +2,7 @@ package lookup
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/forebay/forebay/online"
@@ -26,20 +27,25 @@ type Request struct {
 // time if that is later; it is used if its event time is not before the instant
 // less the view's ttl. The windows of a view are those at that instant; an entity that
 // has no event in the longest of them is NOT_FOUND, with the values of empty windows. A record that cannot be read makes its values INVALID and is
-// counted; only the store's errors are errors of the request. The caller calls
+// counted; only the store's errors are errors of the request, and not even those where it gives
+// records of earlier instead (Result.StaleSince). The caller calls
 // Release on the result.
 func Lookup(ctx context.Context, store online.Store, p *Plan, req Request) (*Result, error) {
 	if err := p.checkRequest(&req); err != nil {
 		return nil, err
 	}
 	r := p.pool.Get().(*Result)
-	r.Rows, r.Instant = req.Rows, req.Now
+	r.Rows, r.Instant, r.StaleSince = req.Rows, req.Now, 0
 	r.collectKeys(&req)
 	r.records = sized(r.records, len(r.keyring.keys))
 	if len(r.keyring.keys) > 0 {
 		if err := store.Get(ctx, r.keyring.keys, r.records); err != nil {
-			r.Release()
-			return nil, fmt.Errorf("look up %d rows: %w", req.Rows, err)
+			var stale *online.StaleError
+			if !errors.As(err, &stale) {
+				r.Release()
+				return nil, fmt.Errorf("look up %d rows: %w", req.Rows, err)
+			}
+			r.StaleSince = stale.Since.UnixMicro()
 		}
 	}
 	r.broken = r.broken[:0]

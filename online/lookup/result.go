@@ -26,6 +26,9 @@ type Result struct {
 	// Instant is the instant that was looked up, in microseconds: the request's,
 	// or the newest event time found if that is later.
 	Instant int64
+	// StaleSince is 0, or the instant, in microseconds, since when some of the records may have
+	// changed: the store cannot be reached, and these were read then or later (online.StaleError).
+	StaleSince int64
 	// Corrupt counts the records that could not be read; their values are
 	// INVALID. CorruptErr is what was wrong with one of them, or nil.
 	Corrupt    int

@@ -31,6 +31,21 @@ func (s *Store) appendRecordKey(dst []byte, gen string, entity []byte) []byte {
 	return append(dst, entity...)
 }
 
+// recordOf is the record that has a key; false if it is another, or of a generation of which this
+// store has read and written nothing. The entity is that of key's memory.
+func (s *Store) recordOf(key []byte) (online.Key, bool) {
+	at := s.tagStart() + tagLen + 1
+	if len(key) < at+genLen || string(key[:len(s.o.Project)]) != s.o.Project || key[at-1] != '}' {
+		return online.Key{}, false
+	}
+	found, ok := s.named.Load(string(key[at : at+genLen]))
+	if !ok {
+		return online.Key{}, false
+	}
+	g := found.(generation) //nolint:forcetypeassert // generationID puts nothing else there
+	return online.Key{View: g.view, Generation: g.number, Entity: key[at+genLen:]}, true
+}
+
 // recordPattern matches the keys of a generation's records, for SCAN. Neither a
 // project nor gen has a character that means something in a pattern.
 func (s *Store) recordPattern(gen string) string { return s.o.Project + "{???}" + gen + "*" }

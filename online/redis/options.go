@@ -54,6 +54,10 @@ type Options struct {
 	DialTimeout time.Duration
 	// Timeout bounds one round trip where the context has no earlier deadline. Default 3s.
 	Timeout time.Duration
+	// Hedge, if set, is after how long without an answer a Get is asked of a replica too, or at
+	// once where the master fails; the first answer counts. A replica may lag behind, so that a Get may give
+	// an older record than the one before. It needs Sentinel or Cluster. Default 0: masters alone.
+	Hedge time.Duration
 	// Retries is how often a call is tried again that met a broken connection, a
 	// server that loads its data, or a failover. Every call can be repeated
 	// without harm. Default 3; -1 for none.
@@ -114,6 +118,9 @@ func (o Options) Validate() error {
 	if (o.Mode == Sentinel) != (o.MasterName != "") {
 		bad("master_name", "%q with mode %q: it is the master's name among the Sentinels, and goes with mode sentinel alone", o.MasterName, o.Mode)
 	}
+	if o.Hedge > 0 && (o.Mode == "" || o.Mode == Single) {
+		bad("hedge", "%v with mode single, which knows no replicas: set mode: sentinel or cluster", o.Hedge)
+	}
 	if o.DB < 0 || (o.Mode == Cluster && o.DB != 0) {
 		bad("db", "%d: want a number from 0; a Cluster has 0 alone", o.DB)
 	}
@@ -123,7 +130,7 @@ func (o Options) Validate() error {
 	if o.PoolSize < 0 || o.Retries < -1 {
 		bad("pool_size and retries", "%d and %d: want numbers from 0", o.PoolSize, o.Retries)
 	}
-	for _, d := range []time.Duration{o.DialTimeout, o.Timeout, o.MinBackoff, o.MaxBackoff} {
+	for _, d := range []time.Duration{o.DialTimeout, o.Timeout, o.MinBackoff, o.MaxBackoff, o.Hedge} {
 		if d < 0 {
 			bad("timeouts", "%v is negative", d)
 		}
@@ -143,8 +150,8 @@ func (o Options) address() string {
 	return a
 }
 
-// client makes the client; it connects when it is first used.
-func (o Options) client() goredis.UniversalClient {
+// client makes the client; it connects when it is first used. One of replicas only reads.
+func (o Options) client(replicas bool) goredis.UniversalClient {
 	// The replies that we use are the same in both protocols, and the older one is cheaper to read.
 	const protocol = 2
 	// These notices exist in Redis' own cloud alone.
@@ -152,14 +159,14 @@ func (o Options) client() goredis.UniversalClient {
 	switch o.Mode {
 	case Sentinel:
 		return goredis.NewFailoverClient(&goredis.FailoverOptions{
-			MasterName: o.MasterName, SentinelAddrs: o.Addrs, SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
+			MasterName: o.MasterName, ReplicaOnly: replicas, SentinelAddrs: o.Addrs, SentinelUsername: o.SentinelUsername, SentinelPassword: o.SentinelPassword,
 			Protocol: protocol, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLS, PoolSize: o.PoolSize,
 			DialTimeout: o.DialTimeout, DialerRetries: 1, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, ContextTimeoutEnabled: true,
 			MaxRetries: o.Retries, MinRetryBackoff: o.MinBackoff, MaxRetryBackoff: o.MaxBackoff, DisableIdentity: true,
 		})
 	case Cluster:
 		return goredis.NewClusterClient(&goredis.ClusterOptions{
-			Addrs:    o.Addrs,
+			Addrs: o.Addrs, ReadOnly: replicas,
 			Protocol: protocol, Username: o.Username, Password: o.Password, TLSConfig: o.TLS, PoolSize: o.PoolSize,
 			DialTimeout: o.DialTimeout, DialerRetries: 1, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, ContextTimeoutEnabled: true,
 			// Redirections of a slot that moves are counted as retries are, and are harmless.

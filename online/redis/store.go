@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -24,7 +25,12 @@ type Store struct {
 	addr string
 	db   goredis.UniversalClient
 
+	replicas goredis.UniversalClient // for hedged reads; nil without
+	hedges   atomic.Int32            // under way
+	reads    sync.WaitGroup          // those that outlive their Get
+
 	ids   sync.Map // generationName -> its generationID, a string
+	named sync.Map // generationID -> generation: of those in ids
 	known sync.Map // generationName -> *atomic.Bool: registered, and whether it is being filled
 
 	open   sync.RWMutex // held for reading during calls
@@ -38,7 +44,11 @@ func Open(o Options) (*Store, error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	return &Store{o: o, addr: o.address(), db: o.client()}, nil
+	s := &Store{o: o, addr: o.address(), db: o.client(false)}
+	if o.Hedge > 0 {
+		s.replicas = o.client(true)
+	}
+	return s, nil
 }
 
 // use begins a call; the caller calls s.open.RUnlock after it, unless there was an error.
@@ -61,6 +71,7 @@ func (s *Store) generationID(view string, number int) string {
 		return id.(string)
 	}
 	id := generationID(view, number)
+	s.named.Store(id, generation{view, number, id})
 	s.ids.Store(name, id)
 	return id
 }
@@ -85,24 +96,29 @@ func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error 
 	for i := range keys {
 		ring.add(&keys[i])
 	}
-	var err error
-	if names := ring.keys(); s.o.Mode == Cluster {
-		err = s.getEach(ctx, names, dst)
-	} else {
-		err = s.getMany(ctx, names, dst)
+	read := s.read
+	if s.replicas != nil {
+		read = s.readHedged
 	}
-	if err != nil {
+	if err := read(ctx, s.db, ring.keys(), dst); err != nil {
 		return s.failed(doing, err)
 	}
 	return nil
 }
 
-// getMany reads keys that are all on one server.
-func (s *Store) getMany(ctx context.Context, keys []string, dst [][]byte) error {
-	if len(keys) <= getKeys {
-		return takeAll(s.db.MGet(ctx, keys...), dst)
+func (s *Store) read(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
+	if s.o.Mode == Cluster {
+		return s.getEach(ctx, db, keys, dst)
 	}
-	pipe := s.db.Pipeline()
+	return getMany(ctx, db, keys, dst)
+}
+
+// getMany reads keys that are all on one server.
+func getMany(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
+	if len(keys) <= getKeys {
+		return takeAll(db.MGet(ctx, keys...), dst)
+	}
+	pipe := db.Pipeline()
 	var cmds []*goredis.SliceCmd
 	for at := 0; at < len(keys); at += getKeys {
 		cmds = append(cmds, pipe.MGet(ctx, keys[at:min(at+getKeys, len(keys))]...))
@@ -145,14 +161,14 @@ func takeAll(cmd *goredis.SliceCmd, dst [][]byte) error {
 func own(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // getEach reads keys of a Cluster: one pipeline for each shard, all at the same time.
-func (s *Store) getEach(ctx context.Context, keys []string, dst [][]byte) error {
+func (s *Store) getEach(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
 	cmds := make([]*goredis.StringCmd, len(keys))
 	pending := make([]int, len(keys))
 	for i := range keys {
 		pending[i] = i
 	}
 	for attempt := 0; ; attempt++ {
-		pipe := s.db.Pipeline()
+		pipe := db.Pipeline()
 		for _, i := range pending {
 			cmds[i] = pipe.Get(ctx, keys[i])
 		}
@@ -331,7 +347,12 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	if err := s.db.Close(); err != nil {
+	err := s.db.Close()
+	if s.replicas != nil {
+		err = errors.Join(err, s.replicas.Close())
+	}
+	s.reads.Wait()
+	if err != nil {
 		return fmt.Errorf("close online store at %s: %w", s.addr, err)
 	}
 	return nil

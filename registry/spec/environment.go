@@ -65,6 +65,15 @@ type Online struct {
 	Username   string
 	Password   string
 	TLS        TLS
+	Cache      Cache
+	Hedge      string // a duration, after which a replica is asked too
+}
+
+// Cache is what a process keeps of what it has read from Redis.
+type Cache struct {
+	MaxBytes string // a number, or one with a unit
+	MaxAge   string // a duration
+	MaxStale string // a duration
 }
 
 // Stream is the Kafka of an environment.
@@ -172,6 +181,13 @@ func (r environmentReader) online(o *object) {
 	r.text(o, in, "username", &r.Online.Username)
 	r.text(o, in, "password", &r.Online.Password)
 	r.tls(o, in, &r.Online.TLS)
+	r.text(o, in, "hedge", &r.Online.Hedge)
+	if p, ok := r.section(o, in, "cache"); ok {
+		r.number(p, in+"cache.", "max_bytes", &r.Online.Cache.MaxBytes)
+		r.text(p, in+"cache.", "max_age", &r.Online.Cache.MaxAge)
+		r.text(p, in+"cache.", "max_stale", &r.Online.Cache.MaxStale)
+		p.finish()
+	}
 	if i, ok := o.get("db"); ok {
 		r.places[in+"db"] = i.at()
 		n, err := strconv.Atoi(i.raw())
