@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/forebay/forebay/registry/expr"
 	"github.com/forebay/forebay/registry/feature"
 )
 
@@ -54,17 +55,18 @@ func (s *session) copying(ctx context.Context) (stop func()) {
 
 // copyKeys says under which keys the rows of a source's topic are copied for a view.
 type copyKeys struct {
-	view *compiledView
-	out  *feature.Batch
-	keys *keyColumns
+	view  *compiledView
+	out   *feature.Batch
+	keys  *keyColumns
+	stats *sourceStats
 
 	all    [][]byte
-	memory []byte
+	memory []byte // never nil: nor is the key of a view without entities, which is empty
 	ends   []int
 }
 
 func newCopyKeys(v *compiledView, s *session) *copyKeys {
-	return &copyKeys{view: v, out: feature.NewBatch(v.program.Fields(), 0), keys: newKeyColumns(v, s.src)}
+	return &copyKeys{view: v, out: feature.NewBatch(v.program.Fields(), 0), keys: newKeyColumns(v, s.src), stats: &s.stats, memory: []byte{}}
 }
 
 // of is Repartition.Keys.
@@ -76,6 +78,9 @@ func (k *copyKeys) of(rows *feature.Batch) (keys [][]byte, refused []Bad) {
 			return int32(rows.Versions[i].Major), rows.Versions[i].Minor, true //nolint:gosec // a partition
 		})
 	}
+	k.stats.countRefused(refused)
+	// What is copied is selected, and counted where it is applied.
+	k.stats.countView(k.view.ViewGeneration, expr.Stats{Filtered: stats.Filtered, NullKeys: stats.NullKeys}, 0, 0)
 	k.all, k.memory, k.ends = k.all[:0], k.memory[:0], k.ends[:0]
 	columns := k.out.Columns[:len(k.keys.columns)]
 	for i := range k.out.Rows {

@@ -174,6 +174,15 @@ func (s *sourceStats) count(c *Chunk, bad []Bad) {
 	}
 }
 
+// countRefused counts dead letters of rows that are not applied here.
+func (s *sourceStats) countRefused(bad []Bad) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, b := range bad {
+		s.base.DeadLetters[b.Reason]++
+	}
+}
+
 func (s *sourceStats) countView(v registry.ViewGeneration, st expr.Stats, applied, stale int) {
 	s.changeView(v, func(k *ViewStats) {
 		k.Applied += int64(applied)
