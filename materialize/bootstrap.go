@@ -2,27 +2,57 @@ package materialize
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 )
 
 // bootstrap fills the views that lack history which the offline store has. They go live if no other
-// generation is, else when the stream has caught up.
+// generation is, else when the stream has caught up. A view whose filling takes long is left out of the session,
+// so that the others are kept up to date meanwhile; the session ends when it is filled.
 func (s *session) bootstrap(ctx context.Context) error {
-	if len(s.views) == 0 {
-		return nil
-	}
+	patience := time.NewTimer(s.cfg.FillWait)
+	defer patience.Stop()
 	for i := range s.views {
-		if err := s.countPartitions(ctx, &s.views[i]); err != nil {
-			return err
-		}
-		if err := s.fillView(ctx, &s.views[i]); err != nil {
-			return err
+		v := &s.views[i]
+		for {
+			if v.filling == nil {
+				if err := s.countPartitions(ctx, v); err != nil {
+					return err
+				}
+				if ready, err := s.ready(ctx, v); err != nil {
+					return err
+				} else if ready {
+					break
+				}
+			}
+			late := patience.C
+			if s.cfg.UntilCaughtUp || s.rows == nil { // there is nothing to do without it
+				late = nil
+			}
+			select {
+			case <-v.filling.done:
+			case <-late:
+				patience.Reset(0) // for the others too
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			if !v.filling.ended() {
+				s.log.Info("a view is being filled, and the others are streamed meanwhile", "view", v.String())
+				break
+			}
+			if err := v.endFilling(s.first); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// filled reports whether a view that was left out of the session has been filled, or could not be.
+func (s *session) filled() bool {
+	return slices.ContainsFunc(s.views, func(v compiledView) bool { return v.filling != nil && v.filling.ended() })
 }
 
 // countPartitions notes how many partitions the topic has, where that matters.
@@ -55,50 +85,27 @@ func (s *session) countPartitions(ctx context.Context, v *compiledView) error {
 	return nil
 }
 
-// fillView sees to it that a view holds what the log held at some instant, at least.
-func (s *session) fillView(ctx context.Context, v *compiledView) error {
-	for {
-		resumes, why, err := s.lacking(ctx, v)
-		if err != nil {
-			return err
-		}
-		if why == "" {
-			if v.epoch, err = resumedEpoch(resumes); err != nil {
-				return fmt.Errorf("%s: %w", v, err)
-			}
-			if s.copies != nil {
-				return s.setBase(v, resumes)
-			}
-			if v.plan != nil {
-				s.stats.setEpoch(v.ViewGeneration, v.epoch)
-			}
-			return nil
-		}
-		if waited, err := s.awaitBuild(ctx, v, resumes); err != nil {
-			return err
-		} else if waited {
-			continue
-		}
-		s.log.Info("filling a view from the offline store", "view", v.String(), "reason", why)
-		batch := Batch{Tables: s.cfg.Tables, Online: s.cfg.Online, Log: s.cfg.Log, Retry: s.cfg.Retry}
-		batch.Progress = func(p BatchProgress) { s.stats.filled(p) }
-		if s.first {
-			batch.Retry.Limit = s.cfg.StartTimeout
-		}
-		result, err := batch.Run(ctx, BatchRequest{View: v.ViewGeneration, Overwrite: v.plan != nil, Beside: true, Beyond: v.seen, Partitions: s.partitions})
-		switch {
-		case errors.Is(err, ErrSuperseded):
-			s.log.Info("another process fills the view", "view", v.String())
-			continue
-		case errors.Is(err, ErrUnavailable) && !s.first:
-			return fmt.Errorf("%w: %w", ErrAgain, err)
-		case err != nil:
-			return err
-		}
-		v.lacksHistory, v.why = false, ""
-		s.stats.filled(BatchProgress{View: v.ViewGeneration, Done: result.Rows, Total: result.Rows})
-		s.log.Info("filled a view from the offline store", "view", v.String(), "rows", result.Rows, "applied", result.Applied, "live", result.WentLive)
+// ready reports whether a view can be streamed; else it is being filled.
+func (s *session) ready(ctx context.Context, v *compiledView) (bool, error) {
+	resumes, why, err := s.lacking(ctx, v)
+	if err != nil {
+		return false, err
 	}
+	if why != "" {
+		s.log.Info("filling a view from the offline store", "view", v.String(), "reason", why)
+		s.startFilling(v, resumes)
+		return false, nil
+	}
+	if v.epoch, err = resumedEpoch(resumes); err != nil {
+		return false, fmt.Errorf("%s: %w", v, err)
+	}
+	if v.plan != nil {
+		s.stats.setEpoch(v.ViewGeneration, v.epoch)
+	}
+	if s.copies != nil {
+		return true, s.setBase(v, resumes)
+	}
+	return true, nil
 }
 
 // lacking says why a view has to be filled from the log before it can go on; "" if it need not.
@@ -204,42 +211,5 @@ func (s *session) setBase(v *compiledView, resumes map[string]string) error {
 		}
 	}
 	s.copies.From = s.base
-	s.stats.setEpoch(v.ViewGeneration, v.epoch)
 	return nil
-}
-
-// buildSilent is after how long without a sign of life a build is taken for dead.
-const buildSilent = 5 * buildBeat
-
-// awaitBuild waits while another process builds the windows of a view anew; false if none does.
-func (s *session) awaitBuild(ctx context.Context, v *compiledView, resumes map[string]string) (waited bool, err error) {
-	said := resumes[resumeBuilding]
-	if v.plan == nil || said == "" || said == resumeNone {
-		return false, nil
-	}
-	s.log.Info("waiting for another process that fills the view", "view", v.String())
-	tick := time.NewTicker(buildBeat / 4)
-	defer tick.Stop()
-	for heard := time.Now(); time.Since(heard) < buildSilent; {
-		select {
-		case <-ctx.Done():
-			return false, ctx.Err()
-		case <-tick.C:
-		}
-		if err := s.retryAtStart(ctx, "the online store", func(ctx context.Context) (err error) {
-			resumes, err = s.cfg.Online.Resumes(ctx, v.ViewGeneration)
-			return err
-		}); err != nil {
-			return false, fmt.Errorf("read the resume points of %s: %w", v, err)
-		}
-		switch now := resumes[resumeBuilding]; now {
-		case said:
-		case "", resumeNone:
-			return true, nil
-		default:
-			said, heard = now, time.Now()
-		}
-	}
-	s.log.Warn("the process that filled the view has ended before it was through", "view", v.String())
-	return false, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/forebay/forebay/materialize/window"
@@ -29,6 +30,9 @@ type pipeline struct {
 	copies *Repartition
 	log    *slog.Logger
 	stats  sourceStats
+
+	lasting  context.Context // of what outlasts sessions
+	fillings sync.WaitGroup
 }
 
 type compiledView struct {
@@ -43,7 +47,8 @@ type compiledView struct {
 	why          string
 	// seen is the greatest epoch that a record had. Where it is beyond what the resume points say, the
 	// states have to be built anew.
-	seen int64
+	seen    int64
+	filling *filling // nil where the view is not being filled
 	// dropTopic: the internal topic is of no more use, and is to be removed first.
 	dropTopic bool
 }
@@ -110,6 +115,10 @@ func (p *pipeline) copied(v registry.ViewGeneration) (*pipeline, error) {
 }
 
 func (p *pipeline) run(ctx context.Context) error {
+	var cancel context.CancelFunc
+	p.lasting, cancel = context.WithCancel(ctx)
+	defer p.fillings.Wait()
+	defer cancel()
 	pause := p.cfg.Retry.Min
 	set(&pause, 100*time.Millisecond)
 	first := true
@@ -120,6 +129,9 @@ func (p *pipeline) run(ctx context.Context) error {
 		case err == nil:
 			p.stats.setState(StateStopped, nil)
 			return nil
+		case errors.Is(err, errFilled):
+			first = false
+			continue
 		case errors.Is(err, ErrAgain) && ctx.Err() != nil:
 			// It was asked to end, and the next start goes on from what the stores hold.
 			p.log.Warn("the stream ends before everything it read was completed; the next start reads that again", "reason", err)

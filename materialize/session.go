@@ -90,7 +90,9 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	for i := range s.views {
-		if v := &s.views[i]; v.plan != nil {
+		if v := &s.views[i]; v.filling != nil {
+			continue
+		} else if v.plan != nil {
 			s.sinks = append(s.sinks, newWindowSink(s, v, s.states))
 		} else {
 			s.sinks = append(s.sinks, newViewSink(s, v))
@@ -138,7 +140,7 @@ func (s *session) loop(ctx context.Context) error {
 			return err
 		}
 	}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !s.filled() {
 		if err := s.turn(ctx); err != nil {
 			return err
 		}
@@ -152,10 +154,18 @@ func (s *session) loop(ctx context.Context) error {
 		return err
 	}
 	if s.goal.reachable() { // what was just completed may be all there is to do
-		return s.goLive()
+		if err := s.goLive(); err != nil {
+			return err
+		}
+	}
+	if ctx.Err() == nil && s.filled() {
+		return errFilled
 	}
 	return nil
 }
+
+// errFilled: a view that the session left out can be streamed now.
+var errFilled = errors.New("a view was filled")
 
 // end completes what was read.
 func (s *session) end() error {

@@ -52,6 +52,9 @@ type StreamConfig struct {
 	// views; the others are read again when an event of theirs comes. Default 256 MiB.
 	States int64
 
+	// FillWait is how long a start waits for views that are filled from the offline store; where that takes
+	// longer the other views are streamed meanwhile. Default 2 s; UntilCaughtUp waits for all.
+	FillWait time.Duration
 	// StartTimeout bounds how long stores may be unavailable at the start. Default 30 s.
 	StartTimeout time.Duration
 	// HandoverTimeout bounds the completion of what was read when partitions are
@@ -71,6 +74,7 @@ func (c *StreamConfig) setDefaults() {
 	set(&c.LogEvery, 10*time.Second)
 	set(&c.Memory, 256<<20)
 	set(&c.States, 256<<20)
+	set(&c.FillWait, 2*time.Second)
 	set(&c.StartTimeout, 30*time.Second)
 	set(&c.HandoverTimeout, 20*time.Second)
 	c.Retry.Limit = 0

@@ -190,10 +190,10 @@ func (b *windowBuild) fill(ctx context.Context, w *writers[*stateBuffer]) error 
 	keys := len(b.req.View.JoinKeys())
 	var state window.State
 	var current, key []byte
-	any := false
+	begun := false
 	batch := w.next()
 	emit := func() error {
-		if !any {
+		if !begun {
 			return nil
 		}
 		from := len(batch.memory)
@@ -202,7 +202,7 @@ func (b *windowBuild) fill(ctx context.Context, w *writers[*stateBuffer]) error 
 		batch.memory = b.plan.Append(batch.memory, &state)
 		batch.records = append(batch.records, WindowRecord{Epoch: b.epoch,
 			Key: batch.memory[from:end:end], State: batch.memory[end:len(batch.memory):len(batch.memory)]})
-		state, any = window.State{}, false
+		state, begun = window.State{}, false
 		if len(batch.records) < b.rows() && len(batch.memory) < stateBytes {
 			return nil
 		}
@@ -222,11 +222,11 @@ func (b *windowBuild) fill(ctx context.Context, w *writers[*stateBuffer]) error 
 			if key, whole = feature.AppendKeyRow(key[:0], cols, i); !whole {
 				return errNullKey
 			}
-			if !any || string(key) != string(current) {
+			if !begun || string(key) != string(current) {
 				if err := emit(); err != nil {
 					return err
 				}
-				current, any = append(current[:0], key...), true
+				current, begun = append(current[:0], key...), true
 			}
 			b.plan.Add(&state, window.Row{Version: rows.Versions[i], Columns: inputs, Index: i})
 		}

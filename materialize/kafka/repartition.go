@@ -56,7 +56,6 @@ func (c *Cluster) Repartition(ctx context.Context, r *materialize.Repartition) e
 		// Of this member alone: a member that died is fenced by the group's generation.
 		kgo.TransactionalID(r.Group+"-"+rand.Text()),
 		kgo.TransactionTimeout(transactionTimeout),
-		kgo.RequireStableFetchOffsets(),
 		kgo.SessionTimeout(c.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(min(3*time.Second, c.cfg.SessionTimeout/3)),
 		kgo.RebalanceTimeout(c.cfg.RebalanceTimeout),
@@ -306,9 +305,9 @@ func (c *Cluster) ensureInternal(ctx context.Context, r *materialize.Repartition
 		return err
 	}
 	retention := strconv.FormatInt(repartitionRetention.Milliseconds(), 10)
-	createTime, delete := "CreateTime", "delete"
+	createTime, policy := "CreateTime", "delete"
 	_, err := kadm.NewClient(c.cl).CreateTopic(ctx, r.Partitions, -1, map[string]*string{
-		"retention.ms": &retention, "message.timestamp.type": &createTime, "cleanup.policy": &delete}, r.Topic)
+		"retention.ms": &retention, "message.timestamp.type": &createTime, "cleanup.policy": &policy}, r.Topic)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("create the internal topic %s: %w", r.Topic, c.wrap(err))
 	}

@@ -233,7 +233,7 @@ func (ownerAtStart) Waiting()                         {}
 func TestOpenRepartitioned(t *testing.T) {
 	for _, broker := range []string{"kafka", "embedded"} {
 		t.Run(broker, func(t *testing.T) {
-			w := &world{}
+			var w *world
 			if broker == "kafka" {
 				w = newWorld(t, 2)
 				w.produce(200)

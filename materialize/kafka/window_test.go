@@ -5,32 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"log/slog"
-	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/forebay/forebay/materialize"
-	"github.com/forebay/forebay/materialize/kafka"
 	"github.com/forebay/forebay/materialize/materializetest"
+	"github.com/forebay/forebay/registry"
 )
 
 // windowWorld is a world with windows: user_windows reads the topic itself, which is keyed by
 // user; shop_windows reads an internal one.
 type windowWorld struct {
 	*world
-	clock int64 // event time, which goes on
+	generator materializetest.Generator
 }
 
 func newWindowWorld(t *testing.T, parts int) *windowWorld {
 	t.Helper()
-	w := &windowWorld{world: newWorld(t, parts), clock: 1_700_000_000_000_000}
+	w := &windowWorld{world: newWorld(t, parts)}
+	w.generator = materializetest.Generator{Rand: w.rng, Clock: 1_700_000_000_000_000}
 	p, err := materializetest.WithWindows(w.topic, "json", "user")
 	if err != nil {
 		t.Fatal(err)
@@ -50,46 +51,13 @@ func (w *windowWorld) dropInternal() {
 	}
 }
 
-// windowEvent is a random event: mostly of now, also late, also of the very same time as another.
-func (w *windowWorld) windowEvent() materializetest.Event {
-	r := w.rng
-	w.clock += int64(r.IntN(20)) * 1_000_000
-	e := materializetest.Event{Time: w.clock}
-	switch r.IntN(8) {
-	case 0:
-		e.Time -= r.Int64N(2 * 3600e6)
-	case 1:
-		e.Time -= r.Int64N(10 * 24 * 3600e6) // some older than every window
-	case 2:
-		w.clock += r.Int64N(3600e6)
-	case 3:
-		e.Time -= e.Time % 60e6 // at the edge of a hop
-	}
-	if r.IntN(30) > 0 {
-		e.User = ptr(fmt.Sprintf("u%d", r.IntN(12)))
-	}
-	if r.IntN(30) > 0 {
-		e.Shop = ptr(int64(r.IntN(6)))
-	}
-	if r.IntN(5) > 0 {
-		e.Amount = ptr(int64(r.IntN(40)))
-		if r.IntN(40) == 0 {
-			e.Amount = ptr([]int64{math.MaxInt64, math.MinInt64, math.MaxInt64 - 1, -1}[r.IntN(4)])
-		}
-	}
-	if r.IntN(3) > 0 {
-		e.Note = ptr(fmt.Sprintf("n%d", r.IntN(1000)))
-	}
-	return e
-}
-
 // produceWindows puts n events on the topic under their keys, some of them twice.
 func (w *windowWorld) produceWindows(n int) {
 	w.t.Helper()
 	var records []*kgo.Record
 	var events []materializetest.Event
 	for range n {
-		e := w.windowEvent()
+		e := w.generator.Event()
 		for range 1 + w.rng.IntN(20)/19 {
 			at := time.UnixMilli(1_700_000_100_000 + int64(w.rng.IntN(5)))
 			user := ""
@@ -113,6 +81,8 @@ func (w *windowWorld) produceWindows(n int) {
 }
 
 func (w *windowWorld) differences() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	return append(w.store.Differences(w.project, w.events), w.store.WindowDifferences(w.project, w.events)...)
 }
 
@@ -120,12 +90,6 @@ func (w *windowWorld) checkWindows() {
 	w.t.Helper()
 	if d := w.differences(); len(d) > 0 {
 		w.t.Fatalf("%d differences after %d events:\n%s", len(d), len(w.events), strings.Join(d[:min(len(d), 6)], "\n"))
-	}
-}
-
-func logged(t *testing.T, level slog.Level) func(*materialize.StreamConfig) {
-	return func(cfg *materialize.StreamConfig) {
-		cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: level}))
 	}
 }
 
@@ -203,5 +167,233 @@ func TestWindowsSurviveFaultsAtEverySeam(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.checkWindows()
-	_ = kafka.HeaderReason
+}
+
+// start runs a stream until stop is called.
+func (w *windowWorld) start(change func(*materialize.StreamConfig)) (s *materialize.Stream, stop func() error) {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := w.cluster()
+	cfg := w.config(c)
+	if change != nil {
+		change(&cfg)
+	}
+	s, err := materialize.NewStream(cfg)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	return s, sync.OnceValue(func() error {
+		cancel()
+		defer c.Close()
+		return <-done
+	})
+}
+
+// caughtUp waits until everything equals the oracle.
+func (w *windowWorld) caughtUp() {
+	w.t.Helper()
+	deadline := time.After(time.Minute)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		d := w.differences()
+		if len(d) == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			w.t.Fatalf("%d differences after a minute:\n%s", len(d), strings.Join(d[:min(len(d), 6)], "\n"))
+		}
+	}
+}
+
+// only keeps the views of some names.
+func only(names ...string) func(*materialize.StreamConfig) {
+	return func(cfg *materialize.StreamConfig) {
+		cfg.Views = slices.DeleteFunc(cfg.Views, func(v registry.ViewGeneration) bool { return !slices.Contains(names, v.View.Name) })
+	}
+}
+
+func TestWindowsRebalance(t *testing.T) {
+	ignoreKafka(t)
+	w := newWindowWorld(t, 4)
+	w.produceWindows(200)
+	var stops []func() error
+	join := func() {
+		_, stop := w.start(nil)
+		stops = append(stops, stop)
+	}
+	join()
+	join()
+	for range 3 {
+		w.produceWindows(150)
+		join() // a third one
+		w.produceWindows(150)
+		i := w.rng.IntN(len(stops))
+		if err := stops[i](); err != nil {
+			t.Fatal(err)
+		}
+		stops = slices.Delete(stops, i, i+1)
+	}
+	w.produceWindows(100)
+	w.caughtUp()
+	for _, stop := range stops {
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.checkWindows()
+}
+
+// TestViewsAreStreamedWhileOneIsFilled holds up the filling of one view: the others go on.
+func TestViewsAreStreamedWhileOneIsFilled(t *testing.T) {
+	ignoreKafka(t)
+	w := newWindowWorld(t, 2)
+	w.produceWindows(200)
+	if _, err := w.run(context.Background(), func(cfg *materialize.StreamConfig) {
+		untilCaughtUp(cfg)
+		only("pair_latest", "user_latest", "shop_windows")(cfg)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	release := make(chan struct{})
+	w.store.Fault = func(ctx context.Context, call string, _ bool) error {
+		if call == "Batch" {
+			select {
+			case <-release:
+			case <-ctx.Done():
+			}
+		}
+		return nil
+	}
+	_, stop := w.start(func(cfg *materialize.StreamConfig) { cfg.FillWait = time.Millisecond })
+	w.produceWindows(200)
+	eventually(t, func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return len(w.store.Differences(w.project, w.events)) == 0
+	})
+	user := materializetest.Generations(w.project)[3]
+	if states := w.store.WindowStates(user); len(states) > 0 {
+		t.Errorf("%s has %d states before it is filled", user, len(states))
+	}
+	close(release)
+	w.caughtUp()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestGenerationGoesLiveWhenItHasCaughtUp: not before it equals the oracle, though it was filled from a log that
+// lacks the newest events; the generation before is kept up to date.
+func TestGenerationGoesLiveWhenItHasCaughtUp(t *testing.T) {
+	ignoreKafka(t)
+	for _, view := range []int{1, 3} { // by an internal topic; by the source's own
+		w := newWindowWorld(t, 3)
+		w.produceWindows(300)
+		if _, err := w.run(context.Background(), untilCaughtUp); err != nil {
+			t.Fatal(err)
+		}
+		w.produceWindows(300) // the log lacks these
+		next := materializetest.Generations(w.project)[view]
+		next.Number = 2
+		var wrong atomic.Pointer[string]
+		w.store.Fault = func(_ context.Context, call string, after bool) error {
+			if call != "SetLive" || after {
+				return nil
+			}
+			d := materializetest.WindowDifferences(w.project, w.events, func(v registry.ViewGeneration) map[string]materialize.WindowRecord {
+				if v.View.Name == next.View.Name {
+					v = next
+				}
+				return w.store.WindowStates(v)
+			})
+			d = slices.DeleteFunc(d, func(s string) bool { return !strings.HasPrefix(s, next.View.Name) })
+			if len(d) > 0 {
+				wrong.Store(&d[0])
+			}
+			return nil
+		}
+		_, stop := w.start(func(cfg *materialize.StreamConfig) { cfg.Views = append(cfg.Views, next) })
+		eventually(t, func() bool {
+			live, _ := w.store.Live(context.Background())
+			return live[next.View.Name] == 2
+		})
+		if d := wrong.Load(); d != nil {
+			t.Errorf("%s went live too early: %s", next, *d)
+		}
+		w.store.Fault = nil
+		w.caughtUp() // generation 1
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestWindowsOfATopicThatGrows: its entities move to other partitions.
+func TestWindowsOfATopicThatGrows(t *testing.T) {
+	ignoreKafka(t)
+	w := newWindowWorld(t, 2)
+	w.produceWindows(300)
+	_, stop := w.start(nil)
+	w.caughtUp()
+	if _, err := kadm.NewClient(w.brokers.Client(t)).UpdatePartitions(t.Context(), 5, w.topic); err != nil {
+		t.Fatal(err)
+	}
+	w.parts = 5
+	w.produceWindows(300)
+	w.caughtUp()
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestInternalTopicIsDeleted: the view is built anew, and a new topic made.
+func TestInternalTopicIsDeleted(t *testing.T) {
+	ignoreKafka(t)
+	w := newWindowWorld(t, 2)
+	for range 2 {
+		w.produceWindows(200)
+		if _, err := w.run(context.Background(), untilCaughtUp); err != nil {
+			t.Fatal(err)
+		}
+		w.checkWindows()
+		topic := w.group + "-events.shop_windows.1"
+		if _, err := kadm.NewClient(w.brokers.Client(t)).DeleteTopic(t.Context(), topic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.produceWindows(200)
+	if _, err := w.run(context.Background(), untilCaughtUp); err != nil {
+		t.Fatal(err)
+	}
+	w.checkWindows()
+}
+
+// TestNullKeysOfWindows: each is a dead letter once, of a view that reads the topic and of one that reads copies.
+func TestNullKeysOfWindows(t *testing.T) {
+	ignoreKafka(t)
+	w := newWindowWorld(t, 1)
+	value := `{"time":"2023-11-14T22:13:20Z","user":null,"shop":null,"amount":9}`
+	w.brokers.Produce(t, &kgo.Record{Topic: w.topic, Value: []byte(value)}, &kgo.Record{Topic: w.topic, Value: []byte(strings.Replace(value, "9", "7", 1))})
+	for range 2 {
+		if _, err := w.run(context.Background(), func(cfg *materialize.StreamConfig) {
+			untilCaughtUp(cfg)
+			only("user_windows", "shop_windows")(cfg)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	letters := w.letters()
+	for _, want := range []string{"/0@0 user_windows@1", "/0@1 user_windows@1", "/0@0 shop_windows@1"} {
+		if len(letters[w.topic+want]) != 1 {
+			t.Errorf("%s: %d letters", want, len(letters[w.topic+want]))
+		}
+	}
+	if len(letters) != 3 {
+		t.Errorf("dead letters %v", letters)
+	}
 }

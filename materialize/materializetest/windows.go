@@ -65,7 +65,7 @@ func WithWindows(topic, format string, key ...string) (*registry.Project, error)
 		"features.yaml": {Data: []byte(fmt.Sprintf(windowViews, topic, strings.Join(key, ", ")))},
 	})
 	if len(diagnostics) > 0 {
-		return nil, fmt.Errorf("%v", diagnostics)
+		return nil, fmt.Errorf("%w", diagnostics)
 	}
 	p := Project(topic, format)
 	p.Sources[0].Kafka.Key = key
