@@ -28,8 +28,8 @@ func (s *session) bootstrap(ctx context.Context) error {
 				}
 			}
 			late := patience.C
-			if s.cfg.UntilCaughtUp || s.rows == nil { // there is nothing to do without it
-				late = nil
+			if s.rows == nil || s.cfg.UntilCaughtUp && v.filling.after == nil {
+				late = nil // there is nothing to do without it
 			}
 			select {
 			case <-v.filling.done:
@@ -48,6 +48,11 @@ func (s *session) bootstrap(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// lacksViews reports whether a view was left out of the session.
+func (s *session) lacksViews() bool {
+	return slices.ContainsFunc(s.views, func(v compiledView) bool { return v.filling != nil })
 }
 
 // filled reports whether a view that was left out of the session has been filled, or could not be.
@@ -93,8 +98,7 @@ func (s *session) ready(ctx context.Context, v *compiledView) (bool, error) {
 	}
 	if why != "" {
 		s.log.Info("filling a view from the offline store", "view", v.String(), "reason", why)
-		s.startFilling(v, resumes)
-		return false, nil
+		return false, s.startFilling(ctx, v, resumes)
 	}
 	if v.epoch, err = resumedEpoch(resumes); err != nil {
 		return false, fmt.Errorf("%s: %w", v, err)
@@ -170,7 +174,8 @@ func (s *session) lackingWindows(v *compiledView, epoch int64, resumes map[strin
 	if v.seen > epoch {
 		return fmt.Sprintf("it has records of epoch %d, and was built under %d last", v.seen, epoch), nil
 	}
-	if was := resumes[resumePartitions]; was != "" && was != resumeNone && was != strconv.Itoa(s.partitions) {
+	if s.moved(resumes) {
+		was := resumes[resumePartitions]
 		return fmt.Sprintf("topic %s has %d partitions and had %s: entities have moved", s.topic, s.partitions, was), nil
 	}
 	if s.copies != nil {
@@ -196,6 +201,12 @@ func (s *session) lackingWindows(v *compiledView, epoch int64, resumes map[strin
 		}
 	}
 	return "another server takes the online store's writes now, and may lack some of what was built", nil
+}
+
+// moved reports whether entities have moved to other partitions since a view was streamed last.
+func (s *session) moved(resumes map[string]string) bool {
+	was := resumes[resumePartitions]
+	return was != "" && was != resumeNone && s.partitions > 0 && was != strconv.Itoa(s.partitions)
 }
 
 // setBase notes at which offsets of the source's topic the states of a view that reads copies were built.

@@ -9,6 +9,9 @@ import (
 
 // filling is the filling of one view from the offline store. It may outlast sessions.
 type filling struct {
+	// after are offsets that the log is to hold first; nil for any.
+	after map[int32]int64
+
 	done chan struct{}
 	err  error // once it is done
 }
@@ -23,8 +26,17 @@ func (f *filling) ended() bool {
 }
 
 // startFilling fills a view from the offline store, unless another process is about to: then it waits for that.
-func (s *session) startFilling(v *compiledView, resumes map[string]string) {
+func (s *session) startFilling(ctx context.Context, v *compiledView, resumes map[string]string) error {
 	f := &filling{done: make(chan struct{})}
+	if s.copies == nil && v.plan != nil && s.moved(resumes) {
+		// Of an entity that has moved, all that is in its old partition comes before what is in the new one.
+		if err := s.retryAtStart(ctx, "Kafka", func(ctx context.Context) (err error) {
+			f.after, err = s.cfg.Inputs.Ends(ctx, s.topic)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
 	v.filling = f
 	batch := Batch{Tables: s.cfg.Tables, Online: s.cfg.Online, Log: s.cfg.Log, Retry: s.cfg.Retry, Progress: s.stats.filled}
 	if s.first {
@@ -38,6 +50,9 @@ func (s *session) startFilling(v *compiledView, resumes map[string]string) {
 			f.err = err
 			return
 		}
+		if f.err = p.awaitLog(p.lasting, &batch, req, f.after); f.err != nil {
+			return
+		}
 		result, err := batch.Run(p.lasting, req)
 		if errors.Is(err, ErrSuperseded) {
 			p.log.Info("another process fills the view", "view", req.View.String())
@@ -48,6 +63,35 @@ func (s *session) startFilling(v *compiledView, resumes map[string]string) {
 			p.log.Info("filled a view from the offline store", "view", req.View.String(), "rows", result.Rows, "applied", result.Applied, "live", result.WentLive, "took", result.Elapsed)
 		}
 	})
+	return nil
+}
+
+// awaitLog waits until the log holds everything below some offsets; the stream brings it there.
+func (p *pipeline) awaitLog(ctx context.Context, b *Batch, req BatchRequest, offsets map[int32]int64) error {
+	r := batchRun{Batch: b, req: req}
+	tick := time.NewTicker(buildBeat / 10)
+	defer tick.Stop()
+	for {
+		var held map[int32]int64
+		if err := r.retry(ctx, func(ctx context.Context) (err error) {
+			held, err = p.cfg.Log.Offsets(ctx, p.src)
+			return err
+		}); err != nil {
+			return fmt.Errorf("read the log's offsets: %w", err)
+		}
+		there := true
+		for partition, end := range offsets {
+			there = there && held[partition] >= end
+		}
+		if there {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
 }
 
 // endFilling takes up what became of a filling that has ended.

@@ -14,6 +14,8 @@ type Inputs interface {
 	Check(ctx context.Context, src *registry.Source) error
 	// Partitions is the number of partitions of a topic; 0 if it is not there.
 	Partitions(ctx context.Context, topic string) (int, error)
+	// Ends are, per partition of a topic that has records, the offset after the last that can be read now.
+	Ends(ctx context.Context, topic string) (map[int32]int64, error)
 	// Open joins a consumer group of the source's topic. Owner hears of partitions
 	// that come and go; its calls do not overlap each other nor the time from a Poll to Done.
 	Open(ctx context.Context, src *registry.Source, group string, owner Owner) (Input, error)

@@ -80,6 +80,9 @@ func (s *session) run(ctx context.Context) error {
 	if !s.first {
 		// A topic that was deleted is no reason to try for ever.
 		if err := s.retryIn(ctx, "Kafka", func(ctx context.Context) error { return s.cfg.Inputs.Check(ctx, s.src) }); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
 			return err
 		}
 	}
@@ -100,6 +103,9 @@ func (s *session) run(ctx context.Context) error {
 	}
 	input, err := s.open(ctx)
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
 	s.mu.Lock()
@@ -146,7 +152,7 @@ func (s *session) loop(ctx context.Context) error {
 		}
 		if done, err := s.settle(); err != nil {
 			return err
-		} else if done {
+		} else if done && !s.lacksViews() {
 			break
 		}
 	}

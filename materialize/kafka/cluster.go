@@ -44,6 +44,8 @@ type Config struct {
 	SessionTimeout time.Duration
 	// RebalanceTimeout is how long a member may take to give partitions away. Default 60 s.
 	RebalanceTimeout time.Duration
+	// MetadataAge bounds how long a partition that was added stays unknown. Default 30 s.
+	MetadataAge time.Duration
 	// FetchBytes bounds what is fetched ahead from each broker, compressed. Default 16 MiB.
 	FetchBytes int32
 
@@ -103,6 +105,9 @@ func New(cfg Config) (*Cluster, error) {
 	if cfg.RebalanceTimeout == 0 {
 		cfg.RebalanceTimeout = time.Minute
 	}
+	if cfg.MetadataAge == 0 {
+		cfg.MetadataAge = 30 * time.Second
+	}
 	if cfg.FetchBytes == 0 {
 		cfg.FetchBytes = 16 << 20
 	}
@@ -119,6 +124,7 @@ func New(cfg Config) (*Cluster, error) {
 		kgo.SoftwareNameAndVersion("forebay", "1"),
 		kgo.MinVersions(kversion.V2_1_0()),
 		kgo.MetadataMinAge(250 * time.Millisecond),
+		kgo.MetadataMaxAge(cfg.MetadataAge),
 		kgo.AlwaysRetryEOF(), // a broker that is stopping or starting closes connections before its first answer
 		kgo.WithLogger(logger{c.log}),
 	}

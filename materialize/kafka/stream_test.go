@@ -123,7 +123,7 @@ func (w *world) cluster() *kafka.Cluster {
 	if w.brokers != nil {
 		addrs = w.brokers.Addrs()
 	}
-	c, err := kafka.New(kafka.Config{Brokers: addrs, SessionTimeout: 6 * time.Second, RebalanceTimeout: 20 * time.Second})
+	c, err := kafka.New(kafka.Config{Brokers: addrs, SessionTimeout: 6 * time.Second, RebalanceTimeout: 20 * time.Second, MetadataAge: 2 * time.Second})
 	if err != nil {
 		w.t.Fatal(err)
 	}

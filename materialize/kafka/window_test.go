@@ -133,8 +133,8 @@ func TestWindowsSurviveFaultsAtEverySeam(t *testing.T) {
 	for round := range rounds {
 		w.produceWindows(120)
 		var calls atomic.Int64
-		kill, outages := 1+w.rng.Int64N(90), rand.New(rand.NewPCG(w.rng.Uint64(), 1))
-		failover := w.rng.Int64N(150)
+		kill, outages := 1+w.rng.Int64N(600), rand.New(rand.NewPCG(w.rng.Uint64(), 1))
+		failover := w.rng.Int64N(800)
 		var mu sync.Mutex
 		w.store.Fault = func(_ context.Context, call string, after bool) error {
 			n := calls.Add(1)
