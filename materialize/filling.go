@@ -109,7 +109,7 @@ func (v *compiledView) endFilling(first bool) error {
 }
 
 // buildSilent is after how long without a sign of life a build is taken for dead.
-const buildSilent = 5 * buildBeat
+const buildSilent = 4 * buildBeat
 
 // awaitBuild waits while another process builds the windows of a view anew; false if none does.
 func (p *pipeline) awaitBuild(ctx context.Context, b *Batch, req BatchRequest, resumes map[string]string) (waited bool, err error) {

@@ -20,7 +20,7 @@ var ErrRange = errors.New("windows are built from the whole history, never from 
 var ErrSuperseded = errors.New("another process builds the same windows anew, and goes on with that")
 
 // buildBeat is how often a build says that it is under way.
-const buildBeat = 2 * time.Second
+const buildBeat = time.Second
 
 // runWindows builds the states of a windowed view anew, under an epoch of their own, unless they are
 // of the table as it is.
