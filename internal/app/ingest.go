@@ -11,6 +11,7 @@ import (
 	"github.com/forebay/forebay/offline/files"
 	"github.com/forebay/forebay/offline/ingest"
 	"github.com/forebay/forebay/registry"
+	"github.com/forebay/forebay/registry/feature"
 )
 
 // IngestOptions says which files go to which source's log.
@@ -52,7 +53,7 @@ func (a *App) Ingest(ctx context.Context, o IngestOptions) ([]Ingested, error) {
 	var done []Ingested
 	for _, path := range paths {
 		start := time.Now()
-		opts := ingest.Options{Quarantine: a.env.Quarantine, Strict: o.Strict, DryRun: o.DryRun}
+		opts := ingest.Options{Quarantine: a.env.Quarantine, Keys: keysOf(head.Project, src), Strict: o.Strict, DryRun: o.DryRun}
 		if o.Progress != nil {
 			opts.Progress = func(n, total int64) { o.Progress(path, n, max(total, 0)) }
 		}
@@ -63,6 +64,17 @@ func (a *App) Ingest(ctx context.Context, o IngestOptions) ([]Ingested, error) {
 		done = append(done, Ingested{Result: res, Seconds: time.Since(start).Seconds()})
 	}
 	return done, nil
+}
+
+// keysOf are the join keys of each view that reads a source.
+func keysOf(p *registry.Project, src *registry.Source) [][]feature.Field {
+	var keys [][]feature.Field
+	for i := range p.Views {
+		if v := &p.Views[i]; v.Source == src.Name {
+			keys = append(keys, p.JoinKeys(v))
+		}
+	}
+	return keys
 }
 
 // filesOf are the files to ingest, as the user sees them: those given, else those of the glob.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"slices"
 
 	"github.com/apache/arrow/go/v17/arrow"
 
@@ -45,6 +46,7 @@ type Source struct {
 	columns   columns
 	timestamp int
 	created   int // -1: none
+	keys      [][]int
 
 	table table // Parquet and Arrow…
 	paths [][]string
@@ -108,6 +110,33 @@ func OpenSource(f File, src *registry.Source) (*Source, error) {
 	}
 	s.table = t
 	return s, nil
+}
+
+// RequireKey makes a row bad that belongs to no entity of any view. keys are the join
+// keys of each view of the source, which has them as columns; of a view without
+// entities there are none, and every row is its.
+func (s *Source) RequireKey(src *registry.Source, keys [][]feature.Field) {
+	s.keys = nil
+	for _, view := range keys {
+		var columns []int
+		for _, k := range view {
+			columns = append(columns, src.Column(k.Name))
+		}
+		s.keys = append(s.keys, columns)
+	}
+}
+
+// keyless is a join key that is null in a row, if every view lacks one; else -1.
+func (s *Source) keyless(b *feature.Batch, i int) int {
+	null := -1
+	for _, view := range s.keys {
+		at := slices.IndexFunc(view, func(c int) bool { return b.Columns[c].IsNull(i) })
+		if at < 0 {
+			return -1
+		}
+		null = view[at]
+	}
+	return null
 }
 
 // match finds the wanted columns in a table; all that is wrong is told at once.
@@ -221,7 +250,17 @@ func (s *Source) incomplete(b *feature.Batch, i int) *BadRow {
 	if s.created >= 0 && b.Columns[s.created].IsNull(i) {
 		return &BadRow{Field: s.columns.outside[s.created], Reason: "the instant at which the row became known (created) is missing or null"}
 	}
+	if k := s.keyless(b, i); k >= 0 {
+		return &BadRow{Field: s.columns.outside[k], Reason: "the join key is missing or null"}
+	}
 	return nil
+}
+
+// mayBeIncomplete reports whether a batch has nulls where incomplete looks for them.
+func (s *Source) mayBeIncomplete(b *feature.Batch) bool {
+	null := func(c int) bool { return b.Columns[c].Nulls.Count() > 0 }
+	return null(s.timestamp) || (s.created >= 0 && null(s.created)) ||
+		slices.ContainsFunc(s.keys, func(view []int) bool { return slices.ContainsFunc(view, null) })
 }
 
 // dropLast takes the last row out of a batch.
@@ -299,7 +338,7 @@ func (s *Source) convert(rec arrow.Record, b *feature.Batch) map[int]BadRow {
 			}
 		})
 	}
-	if b.Columns[s.timestamp].Nulls.Count() > 0 || (s.created >= 0 && b.Columns[s.created].Nulls.Count() > 0) {
+	if s.mayBeIncomplete(b) {
 		for i := range b.Rows {
 			if _, is := bad[i]; !is {
 				if row := s.incomplete(b, i); row != nil {

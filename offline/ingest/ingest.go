@@ -25,6 +25,9 @@ type Options struct {
 	// Quarantine is the folder below which bad rows are kept: in
 	// SOURCE/HASH.ndjson, of the file's content hash.
 	Quarantine string
+	// Keys are the join keys of each view of the source. A row that has a null in those of
+	// every view belongs to no entity, and is bad.
+	Keys [][]feature.Field
 	// Strict commits nothing if a row is bad, and returns a *StrictError.
 	Strict bool
 	// DryRun reads and checks everything, and writes nothing.
@@ -89,6 +92,7 @@ func Ingest(ctx context.Context, store offline.Store, src *registry.Source, path
 		return res, err
 	}
 	defer func() { _ = in.Close() }() // it was read only
+	in.RequireKey(src, o.Keys)
 	origin := &offline.FileOrigin{Name: path, Hash: res.Hash}
 	app, err := store.Append(ctx, src, origin)
 	if err != nil {

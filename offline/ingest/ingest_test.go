@@ -197,6 +197,49 @@ func TestBadRowsAfterGoodRuns(t *testing.T) {
 	}
 }
 
+func TestNullKeys(t *testing.T) {
+	const content = "t,a,b\n2001-01-01,1,\n2001-01-01,,\n2001-01-01,,2\n2001-01-01,1,2\n"
+	a, b := feature.Field{Name: "a", Type: feature.TypeInt64}, feature.Field{Name: "b", Type: feature.TypeInt64}
+	for _, c := range []struct {
+		what string
+		keys [][]feature.Field
+		bad  string // rows and their columns
+	}{
+		{"no view", nil, ""},
+		{"one view", [][]feature.Field{{a}}, "1 a 2 a"},
+		{"a composite key", [][]feature.Field{{a, b}}, "0 b 1 a 2 a"},
+		{"two views: a row that one of them takes stays", [][]feature.Field{{a}, {b}}, "1 b"},
+		{"a view without entities takes every row", [][]feature.Field{{a}, {}}, ""},
+	} {
+		m, q := &memory{}, t.TempDir()
+		res, err := Ingest(t.Context(), m, source("t timestamp", "a int64", "b int64"), file(t, "d.csv", content), Options{Quarantine: q, Keys: c.keys})
+		if err != nil {
+			t.Fatalf("%s: %v", c.what, err)
+		}
+		var got []string
+		if res.Quarantine != "" {
+			raw, err := os.ReadFile(res.Quarantine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for line := range strings.Lines(string(raw)) {
+				var bad struct {
+					Row    int
+					Field  string
+					Reason string
+				}
+				if err := json.Unmarshal([]byte(line), &bad); err != nil || bad.Reason != "the join key is missing or null" {
+					t.Fatalf("%s: %s, %v", c.what, line, err)
+				}
+				got = append(got, fmt.Sprint(bad.Row, " ", bad.Field))
+			}
+		}
+		if strings.Join(got, " ") != c.bad || int(res.Bad) != len(got) || len(m.rows)+len(got) != 4 {
+			t.Errorf("%s: got bad rows %q of %+v, want %q", c.what, got, res, c.bad)
+		}
+	}
+}
+
 // TestQuarantineFixture reads a quarantine file of an earlier release.
 func TestQuarantineFixture(t *testing.T) {
 	raw, err := os.ReadFile("testdata/quarantine-v1.ndjson")
