@@ -24,6 +24,7 @@ type running struct {
 
 	lows, highs   []peak
 	firsts, lasts []held
+	ranks         ranks
 	roomy, limit  int // of any of the lists: past limit, what no window can ask for is dropped
 }
 
@@ -59,6 +60,7 @@ func (r *running) reset() {
 	r.sums.words, r.quares.words = r.sums.words[:0], r.quares.words[:0]
 	r.lows, r.highs = r.lows[:0], r.highs[:0]
 	r.firsts, r.lasts = r.firsts[:0], r.lasts[:0]
+	r.ranks.reset()
 	r.limit = r.roomy
 }
 
@@ -162,6 +164,9 @@ func (r *running) put(rows Rows, i int, start int64, v feature.Value) {
 		if over := len(r.lasts) - r.group.lasts; over > spare {
 			r.lasts = slices.Delete(r.lasts, 0, over)
 		}
+	}
+	if r.quantiles {
+		r.ranks.add(start, v)
 	}
 }
 

@@ -18,11 +18,12 @@ import (
 //   - minima and maxima are kept as the list of those events that no later one beats: the
 //     least of a window is the first of them that lies in it;
 //   - first and last values are lists in the order of versions;
+//   - percentiles are exact, of values kept in order (see ranks);
 //   - sets, sketches and secondary keys are merged from the tiles of a State, whose number
 //     is that of the hops, not of the events.
 //
 // What no window can ask for any more is dropped, so that memory is bounded by the hops of the
-// longest window. A Sweep is used by one goroutine.
+// longest window; but percentiles keep the values in it. A Sweep is used by one goroutine.
 type Sweep struct {
 	plan    *Plan
 	outputs []output
@@ -74,11 +75,10 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 		if !slices.Contains(s.windows, o.window) {
 			s.windows = append(s.windows, o.window)
 		}
-		switch o.fn {
-		case DistinctCount, ApproxDistinctCount, ApproxPercentile, TopK, CountBy, SumBy:
+		if tiledFunc(o.fn) {
 			tiled[o.group].add(o, &p.groups[o.group])
 			slow = append(slow, i)
-		default:
+		} else {
 			needs[o.group].add(o, &p.groups[o.group])
 		}
 	}
@@ -94,7 +94,13 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 		if needs[i].any {
 			n := needs[i].group
 			n.input, n.where, n.by, n.typ, n.byType = g.input, g.where, g.by, g.typ, g.byType
-			s.runs = append(s.runs, running{group: n, index: i, roomy: roomy})
+			r := running{group: n, index: i, roomy: roomy}
+			for _, o := range s.outputs {
+				if o.group == i && o.fn == ApproxPercentile && !slices.ContainsFunc(r.ranks.windows, func(w rankedWindow) bool { return w.window == o.window }) {
+					r.ranks.windows = append(r.ranks.windows, rankedWindow{window: o.window})
+				}
+			}
+			s.runs = append(s.runs, r)
 			s.ordered = s.ordered || n.firsts > 0 || n.lasts > 0
 			used(g)
 		}
@@ -200,6 +206,10 @@ func (s *Sweep) Values(t int64, dst []feature.Value) (values []feature.Value, fo
 				if o.group != r.index || o.window != w || tiledFunc(o.fn) {
 					continue
 				}
+				if o.fn == ApproxPercentile {
+					dst[base+k] = r.ranks.percentile(w, s.tails[w], o.n)
+					continue
+				}
 				if !taken {
 					r.take(&s.acc, s.tails[w])
 					taken = true
@@ -219,9 +229,10 @@ func (s *Sweep) Values(t int64, dst []feature.Value) (values []feature.Value, fo
 
 var nothingSeen acc
 
+// tiledFunc reports whether a function is merged from tiles.
 func tiledFunc(f Func) bool {
 	switch f {
-	case DistinctCount, ApproxDistinctCount, ApproxPercentile, TopK, CountBy, SumBy:
+	case DistinctCount, ApproxDistinctCount, TopK, CountBy, SumBy:
 		return true
 	}
 	return false

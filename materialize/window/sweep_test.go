@@ -186,3 +186,114 @@ func BenchmarkSweep(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/event")
 }
+
+// TestSweepPercentiles: percentiles over many values, some equal, some infinite, are those of all values in order.
+func TestSweepPercentiles(t *testing.T) {
+	r := seeded(t)
+	windows := []Window{{feature.Hour, feature.Minute}, {feature.Day, feature.Hour}, {feature.Lifetime, 0}}
+	var aggs []Aggregation
+	for _, n := range []int{1, 50, 99} {
+		aggs = append(aggs, Aggregation{Func: ApproxPercentile, Input: 1, Type: feature.TypeFloat64, Where: -1, By: -1, N: n, Windows: windows})
+	}
+	p, err := Compile(aggs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := p.Sweep([]int{8, 1, 2, 3, 4, 5, 6, 7, 0})
+	for range 3 {
+		s.Reset()
+		b := feature.NewBatch(inputs, 0)
+		at := int64(0)
+		for b.Rows < 20_000 {
+			x := math.Round(r.NormFloat64() * 100)
+			if r.IntN(500) == 0 {
+				x = []float64{math.Inf(1), math.Inf(-1), math.NaN(), math.Copysign(0, -1)}[r.IntN(4)]
+			}
+			b.Columns[1].Append(feature.OfFloat64(x))
+			b.Versions = append(b.Versions, feature.Version{EventTime: at})
+			at += r.Int64N(minute / 4)
+			if b.Rows++; r.IntN(3000) == 0 {
+				at += int64(feature.Day)
+			}
+		}
+		rows := rowsOf(b, true)
+		for from := 0; from < b.Rows; {
+			to := min(from+1+r.IntN(2000), b.Rows)
+			s.Add(rows, from, to)
+			at := rows.Times[to-1] + r.Int64N(minute)
+			if to < b.Rows {
+				at = min(at, rows.Times[to])
+			}
+			got, _ := s.Values(at, nil)
+			got[0], got[8] = got[8], got[0]
+			for i, w := range windows {
+				var in []float64
+				for k := range to {
+					if x := b.Columns[1].Value(k).Float64(); rows.Times[k] > w.tail(at) && x == x {
+						in = append(in, x)
+					}
+				}
+				slices.SortFunc(in, func(a, b float64) int { return order(feature.OfFloat64(a), feature.OfFloat64(b)) })
+				for k, n := range []int{1, 50, 99} {
+					want := feature.Value{}
+					if len(in) > 0 {
+						want = feature.OfFloat64(in[max(1, int(math.Ceil(float64(n*len(in))/100)))-1])
+					}
+					if have := got[k*3+i]; !have.Equal(want) {
+						t.Fatalf("%d%% over %s of %d values: %v, want %v", n, w.Length, len(in), have, want)
+					}
+				}
+			}
+			from = to
+		}
+	}
+}
+
+// TestSweepRepeats: sketches over many values give the same again, whatever instants were asked for on the way:
+// a training set that is built again is the same.
+func TestSweepRepeats(t *testing.T) {
+	r := seeded(t)
+	windows := []Window{{feature.Hour, feature.Minute}, {feature.Day, 7 * feature.Minute}, {feature.Day, feature.Hour}}
+	var aggs []Aggregation
+	for _, fn := range []Func{ApproxDistinctCount, ApproxPercentile, TopK} {
+		aggs = append(aggs, Aggregation{Func: fn, Input: 0, Type: feature.TypeInt64, Where: -1, By: -1, N: 50, Windows: windows})
+	}
+	p, err := Compile(aggs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := feature.NewBatch(inputs, 0)
+	const n = 20_000
+	for i := range n {
+		b.Columns[0].Append(feature.OfInt64(r.Int64N(1+r.Int64N(4000))))
+		b.Versions = append(b.Versions, feature.Version{EventTime: int64(i) * 4 * minute / 60})
+	}
+	rows := rowsOf(b, true)
+	asked := [][]int{{2000, n}, {n}, nil}
+	for i := 50; i <= n; i += 50 {
+		asked[2] = append(asked[2], i)
+	}
+	var want []feature.Value
+	for _, ends := range asked {
+		s := p.Sweep([]int{0, 1, 2, 3, 4, 5, 6, 7, 8})
+		from := 0
+		var got []feature.Value
+		for _, end := range ends {
+			at := rows.Times[end-1]
+			for from < end && rows.Times[from] <= s.Before(at) {
+				from++
+			}
+			s.Add(rows, from, end)
+			from = end
+			got, _ = s.Values(at, got[:0])
+		}
+		if want == nil {
+			want = slices.Clone(got)
+		}
+		for i := range want {
+			if !got[i].Equal(want[i]) {
+				t.Errorf("asked at %d instants: output %d is %v, else %v", len(ends), i, got[i], want[i])
+			}
+		}
+	}
+}
