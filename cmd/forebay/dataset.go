@@ -54,6 +54,7 @@ is its ending's: .parquet, .arrow, .csv or .ndjson. Prints the dataset's ID.`,
 	flags.Var(instant{&o.KnownAt}, "known-at", "use only rows that were known at this instant")
 	flags.StringVar(&o.Name, "name", "", "a name to find the dataset by; it pins, too")
 	flags.BoolVar(&o.Pin, "pin", false, "keep the snapshots that are read from being expired")
+	flags.Var(memory{&o.Memory}, "memory", "what the join may use, such as 512MB; a larger spine goes in parts (default 1GB)")
 	dryRunFlag(cmd, &o.DryRun, "check the request and the spine's columns, and write nothing")
 	return cmd
 }

@@ -34,6 +34,7 @@ type DatasetOptions struct {
 	Out       string    // file to write, in the format of its extension
 	Timestamp string    // the spine's column of the instant; "" for event_timestamp
 	KnownAt   *int64    // hides rows learned later, in microseconds; nil hides none
+	Memory    int64     // budget of the join in bytes; 0 for 1 GiB
 	Name      string
 	Pin       bool // keep the snapshots that were read, as a name does
 	DryRun    bool // check the request and the spine's columns, and write nothing
@@ -66,7 +67,7 @@ func (a *App) BuildDataset(ctx context.Context, o DatasetOptions) (d api.Dataset
 	if err != nil {
 		return d, err
 	}
-	r.Spine, r.Timestamp, r.KnownAt, r.Name, r.Pin = spine, o.Timestamp, o.KnownAt, o.Name, o.Pin
+	r.Spine, r.Timestamp, r.KnownAt, r.Name, r.Pin, r.Memory = spine, o.Timestamp, o.KnownAt, o.Name, o.Pin, o.Memory
 	r.Progress = joinProgress(o.Progress)
 	b, err := a.builder(ctx)
 	if err != nil {
