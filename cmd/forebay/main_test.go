@@ -82,6 +82,7 @@ func commands(more map[string]func(*testscript.TestScript, bool, []string)) map[
 		"lines":      lines,
 		"exits":      exits,
 		"tiny":       tiny,
+		"doc":        doc,
 		"edit":       edit,
 		"together":   together,
 		"produce":    produce,
@@ -189,6 +190,22 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 // tiny puts the small repository of testdata/tiny into the current folder.
 func tiny(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(os.CopyFS(ts.MkAbs("."), os.DirFS(tinyDir)))
+}
+
+// docsDir is where the documentation is.
+var docsDir = filepath.Join(filepath.Dir(filepath.Dir(filepath.Dir(tinyDir))), "..", "docs")
+
+// doc PAGE NAME… writes blocks of a page of the documentation into files: those that begin with ```LANGUAGE NAME.
+func doc(ts *testscript.TestScript, _ bool, args []string) {
+	page, err := os.ReadFile(filepath.Join(docsDir, args[0]))
+	ts.Check(err)
+	for _, name := range args[1:] {
+		block := regexp.MustCompile("(?ms)^```[a-z]+ " + regexp.QuoteMeta(name) + "$\n(.*?)^```$").FindSubmatch(page)
+		if block == nil {
+			ts.Fatalf("%s has no block %s", args[0], name)
+		}
+		ts.Check(os.WriteFile(ts.MkAbs(name), block[1], 0o644))
+	}
 }
 
 // edit FILE OLD NEW replaces a text in a file, which must be there.

@@ -232,7 +232,7 @@ func (run *Run) searchLog(ctx context.Context, read *ViewRead, i int, at feature
 	}
 	log, ok := run.b.Store.(offline.LogReader)
 	if !ok {
-		if s.found {
+		if s.found && !role.View.View.Windowed() {
 			read.Source = s.origin("", used)
 			read.Source.File, read.Source.Topic = "", ""
 		}
@@ -350,7 +350,7 @@ type WindowRead struct {
 	After   string `json:"after,omitempty"`
 	Through string `json:"through"`
 	Events  int64  `json:"events"` // of the entity in the window that the view's filter selects
-	// Counted are those of them that the aggregation takes: its condition holds, and its column is not null.
+	// Counted are those of them that the aggregation takes: its condition holds, and its column is neither null nor NaN.
 	Counted int64 `json:"counted"`
 	// Unused counts, by reason, events of the entity in the window that do not count.
 	Unused map[string]int64 `json:"unused,omitempty"`

@@ -11,9 +11,21 @@ import (
 
 // windowOf is one feature of a windowed view.
 type windowOf struct {
-	read          *WindowRead
-	after         int64
-	column, where int // of the view's inputs; -1 for none
+	read              *WindowRead
+	after             int64
+	column, where, by int // of the view's inputs; -1 for none
+}
+
+// takes reports whether the aggregation takes a row of the inputs that the view's filter selects.
+func (w *windowOf) takes(inputs []*feature.Column, row int) bool {
+	if w.where >= 0 && (inputs[w.where].IsNull(row) || inputs[w.where].Nums[row] == 0) || w.by >= 0 && inputs[w.by].IsNull(row) {
+		return false
+	}
+	if w.column < 0 {
+		return true
+	}
+	v := inputs[w.column].Value(row)
+	return !v.IsNull() && !(v.Kind() == feature.Float64 && math.IsNaN(v.Float64()))
 }
 
 // windows counts, for each feature that is read of a windowed view, the events in its window:
@@ -41,7 +53,7 @@ func (s *search) windowsOf(v *registry.FeatureView) []windowOf {
 	var all []windowOf
 	for _, a := range v.Aggregations {
 		for _, w := range a.Windows {
-			one := windowOf{after: math.MinInt64, column: v.Input(a.Column), where: v.Input(a.Where)}
+			one := windowOf{after: math.MinInt64, column: v.Input(a.Column), where: v.Input(a.Where), by: v.Input(a.By)}
 			if length := w.Length(); length != feature.Lifetime {
 				hop := int64(v.Hop(length))
 				one.after = feature.FloorDiv(s.at-int64(length), hop) * hop
@@ -98,7 +110,7 @@ func (s *search) windowRows(rows *offline.LogRows, ws []windowOf) {
 				continue
 			}
 			w.read.Events++
-			if (w.where < 0 || inputs[w.where].Nums[row] != 0 && !inputs[w.where].IsNull(row)) && (w.column < 0 || !inputs[w.column].IsNull(row)) {
+			if w.takes(inputs, row) {
 				w.read.Counted++
 			}
 		}
