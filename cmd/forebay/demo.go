@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -328,22 +329,35 @@ func (d *demo) compareRow(e sdk.Entity, online sdk.Row, features []string, offli
 	for _, name := range features {
 		d.compared++
 		d.statuses[online.Status(name)]++
-		served := "null"
+		served, was := "null", "null"
 		if v, ok := online.Value(name); ok {
-			raw, err := json.Marshal(v)
-			if err != nil {
-				raw = []byte(err.Error())
-			}
-			served = string(raw)
-		}
-		was := string(offline[name])
-		if was == "" {
-			was = "null"
+			served, was = written(v), rewritten(offline[name], v)
+		} else if raw := offline[name]; raw != nil {
+			was = string(raw)
 		}
 		if served != was {
 			d.differences = append(d.differences, fmt.Sprintf("%v to %v: %s is %s online (%s) and %s offline", e["origin"], e["destination"], name, served, online.Status(name), was))
 		}
 	}
+}
+
+// written is a value as JSON.
+func written(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(raw)
+}
+
+// rewritten is a value in JSON as written writes it, as a value of like's type: both 4 and 4.0
+// are a float64 of 4.
+func rewritten(raw json.RawMessage, like any) string {
+	v := reflect.New(reflect.TypeOf(like))
+	if err := json.Unmarshal(raw, v.Interface()); err != nil {
+		return string(raw)
+	}
+	return written(v.Elem().Interface())
 }
 
 // finish prints the closing table and what to try next. Differences are a failure.
