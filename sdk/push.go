@@ -12,6 +12,9 @@ import (
 // PushResult says what a push did.
 type PushResult struct {
 	Accepted int // rows written
+	// Later names the windowed views whose windows have the rows only when `forebay materialize`
+	// has built them.
+	Later []string
 }
 
 // Push writes rows of a source to the online and the offline store.
@@ -36,5 +39,5 @@ func (c *Client) Push(ctx context.Context, source string, rows []Values) (PushRe
 	if err := json.Unmarshal(answer, &pushed); err != nil {
 		return PushResult{}, fmt.Errorf("sdk: the answer cannot be read: %w", err)
 	}
-	return PushResult{Accepted: pushed.Accepted}, nil
+	return PushResult{Accepted: pushed.Accepted, Later: pushed.Later}, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,11 @@ features computed from them to the online store at once, without waiting for mat
 			t.add(v.View, v.Generation, v.Applied, v.Stale)
 		}
 		c.print(t)
+		for _, v := range done.Views {
+			if v.Later {
+				_, _ = fmt.Fprintf(c.stderr, "note: the windows of %s have the rows when they are built again: forebay materialize %s\n", v.View, v.View)
+			}
+		}
 		return nil
 	})
 	dryRunFlag(cmd, &o.DryRun, "read and check the rows, and write nothing")

@@ -120,6 +120,9 @@ type Error struct {
 type PushAnswer struct {
 	Accepted int           `json:"accepted"`
 	Rejected []RejectedRow `json:"rejected"`
+	// Later names the windowed views whose windows have the rows only when materialize has
+	// built them.
+	Later []string `json:"later,omitempty"`
 }
 
 // RejectedRow is a row that a push could not take.

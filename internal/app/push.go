@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/internal/rowjson"
@@ -40,9 +41,9 @@ type PushedView struct {
 	Generation int    `json:"generation"`
 	Applied    int    `json:"applied"` // rows; of a windowed view the entities
 	Stale      int    `json:"stale"`
-	// Unbuilt says of a windowed view that it has no records yet: materialize makes them, of
-	// these rows too.
-	Unbuilt bool `json:"unbuilt,omitempty"`
+	// Later says of a windowed view that its windows have these rows only when materialize has
+	// built them: there are none yet, or a topic feeds them, whose order pushed rows are not in.
+	Later bool `json:"later,omitempty"`
 }
 
 // Push writes the rows of a file to a source's log and the features computed
@@ -111,15 +112,12 @@ func (a *App) push(ctx context.Context, head *registry.Revision, src *registry.S
 	if err != nil {
 		return nil, err
 	}
-	if err := refuseTopic(src, written); err != nil {
-		return nil, err
-	}
 	if err := checkKeys(written, src, rows); err != nil {
 		return nil, &Error{Code: codeBadRows, Err: err}
 	}
 	windows := make([]*windowPush, len(written))
 	for i, v := range written {
-		if v.View.Windowed() { // before the rows are in the log
+		if v.View.Windowed() && src.Kafka == nil { // before the rows are in the log
 			if windows[i], err = newWindowPush(ctx, on, v); err != nil {
 				return nil, err
 			}
@@ -135,10 +133,10 @@ func (a *App) push(ctx context.Context, head *registry.Revision, src *registry.S
 		v.program.Apply(rows, out)
 		view := PushedView{View: v.View.Name, Generation: v.Number}
 		switch w := windows[i]; {
+		case v.View.Windowed() && (w == nil || w.epoch == 0):
+			view.Later = true
 		case w == nil:
 			view.Applied, view.Stale, err = sink.Write(ctx, v.ViewGeneration, out, false)
-		case w.epoch == 0:
-			view.Unbuilt = true
 		default:
 			view.Applied, err = w.run(ctx, out)
 		}
@@ -203,16 +201,17 @@ func (a *App) pushJSON(ctx context.Context, head *registry.Revision, src *regist
 		answer.Rejected = nulls.rows
 		return answer, nil
 	}
-	if Code(err) == codeTopicOrders {
-		for i := range objects {
-			answer.Rejected = append(answer.Rejected, api.RejectedRow{Row: i, Message: err.Error() + "; produce them to the topic"})
-		}
-		return answer, nil
-	}
 	if err != nil {
 		return answer, err
 	}
 	answer.Accepted = int(done.Rows)
+	for _, v := range done.Views {
+		if v.Later {
+			answer.Later = append(answer.Later, v.View)
+		}
+	}
+	slices.Sort(answer.Later)
+	answer.Later = slices.Compact(answer.Later)
 	return answer, nil
 }
 

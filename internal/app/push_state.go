@@ -7,40 +7,16 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"github.com/forebay/forebay/internal/rowcodec"
 	"github.com/forebay/forebay/materialize/window"
 	"github.com/forebay/forebay/online"
-	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 )
 
 // resumeEpoch is the resume point that names the epoch of a windowed generation's records.
 const resumeEpoch = "epoch"
-
-// codeTopicOrders: rows cannot be pushed to windows that a topic feeds.
-const codeTopicOrders = "fed_by_topic"
-
-// refuseTopic refuses a push to a source with a topic and windowed views: a state is what
-// the entity's partition holds up to an offset, and rows that are pushed have none.
-func refuseTopic(src *registry.Source, views []compiledView) error {
-	var windowed []string
-	for _, v := range views {
-		if v.View.Windowed() {
-			windowed = append(windowed, v.String())
-		}
-	}
-	if src.Kafka == nil || len(windowed) == 0 {
-		return nil
-	}
-	return &Error{
-		Code: codeTopicOrders,
-		Err:  fmt.Errorf("nothing was pushed to %s: the windows of %s follow the order of its topic %s, which pushed rows are not in", src.Name, strings.Join(windowed, ", "), src.Kafka.Topic),
-		Hint: fmt.Sprintf("Produce the rows to the topic %s instead.", src.Kafka.Topic),
-	}
-}
 
 // windowPush brings pushed rows into the records of a windowed view whose source has no
 // topic. Each record is read, its state is added to, and it is written under the next

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -185,32 +186,49 @@ func pushedRows(program *expr.View, entities int, minute int64) *feature.Batch {
 	return b
 }
 
-// TestPushBesideATopic: rows have no place in the order of a topic.
+// TestPushBesideATopic: pushed rows have no place in the order of a topic that feeds windows. They
+// are in the log and in newest rows at once, and in the windows once those are built again.
 func TestPushBesideATopic(t *testing.T) {
-	a := windowRepository(t, strings.Replace(windowDefinitions, "files:", "kafka: {topic: departures, format: json, key: [origin]}\nfiles:", 1))
+	a := windowRepository(t, strings.Replace(windowDefinitions, "files:", "kafka: {topic: departures, format: json, key: [origin]}\nfiles:", 1)+`---
+kind: FeatureView
+name: newest
+entities: [airport]
+source: departures
+features: [{name: delay, type: int64, expr: delay}]
+`)
 	e, err := a.newEngine(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, err := e.Push(t.Context(), "departures", [][]byte{[]byte(`{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":1}`)})
-	if err != nil || answer.Accepted != 0 || len(answer.Rejected) != 1 || !strings.Contains(answer.Rejected[0].Message, "produce them to the topic") {
-		t.Errorf("%+v, %v", answer, err)
+	push := func(row string) {
+		t.Helper()
+		answer, err := e.Push(t.Context(), "departures", [][]byte{[]byte(row)})
+		if err != nil || answer.Accepted != 1 || !slices.Equal(answer.Later, []string{"delays"}) {
+			t.Fatalf("%+v, %v; want the windows later", answer, err)
+		}
 	}
-	file := filepath.Join(t.TempDir(), "rows.ndjson")
-	write(t, file, `{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":1}`)
-	_, err = a.Push(t.Context(), PushOptions{Source: "departures", File: file})
-	wantCode(t, err, codeTopicOrders)
-	off, err := a.offlineStore(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	want := func(when string, values ...string) {
+		t.Helper()
+		for i, ref := range []string{"newest:delay", "delays:count_24h", "delays:delay_sum_24h"} {
+			if got := get(t, a, ref, "SFO"); got != values[i] {
+				t.Errorf("%s, %s is %s, want %s", when, ref, got, values[i])
+			}
+		}
 	}
-	head, err := a.Head(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	materialize := func() {
+		t.Helper()
+		if _, err := a.Materialize(t.Context(), MaterializeOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if log, err := off.Log(t.Context(), head.Project.Source("departures")); err != nil || log.Rows != 0 {
-		t.Errorf("the log has %d rows, %v; want none", log.Rows, err)
-	}
+	push(`{"date":"2001-01-02T23:30:00Z","origin":"SFO","delay":1}`)
+	want("before the windows are built", "1 PRESENT", "0 NOT_FOUND", "null NOT_FOUND")
+	materialize()
+	want("built", "1 PRESENT", "1 PRESENT", "1 PRESENT")
+	push(`{"date":"2001-01-02T23:40:00Z","origin":"SFO","delay":5}`)
+	want("after another", "5 PRESENT", "1 PRESENT", "1 PRESENT")
+	materialize()
+	want("built again", "5 PRESENT", "2 PRESENT", "6 PRESENT")
 }
 
 // TestWindowsOverHTTP: a lookup over HTTP shows windows as the command does.
