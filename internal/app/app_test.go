@@ -375,6 +375,45 @@ func TestPushRefusesNullKeys(t *testing.T) {
 
 // TestStreamEndsInOrder checks that a stream ends with its context and has
 // brought to both stores what it read.
+// TestSpinesThatAreNone has spines whose content is wrong: that is the client's mistake, over HTTP too.
+func TestSpinesThatAreNone(t *testing.T) {
+	a := open(t, repository(t))
+	head := apply(t, a)
+	fill(t, a)
+	const good = "origin,event_timestamp\nSFO,2001-01-02\n"
+	for _, c := range []struct{ name, content, want string }{
+		{"s.csv", good, ""},
+		{"s.csv", "", "is empty"},
+		{"s.csv", good + "JFK\n", "1 fields where the header has 2"},
+		{"s.csv", good + "JFK,soon\n", `"soon" is not an instant`},
+		{"s.csv", "airport,event_timestamp\n", "lacks origin"},
+		{"s.parquet", good, "not a Parquet file"},
+		{"s.parquet", "PAR1xxxxPAR", "cut off"},
+		{"s.arrows", "\xff\xff\xff\xff\x10", "Arrow"},
+		{"s.ndjson", "{\"origin\":\"SFO\",\"event_timestamp\":\"2001-01-02\"}\n{", "whole JSON object"},
+	} {
+		dir := t.TempDir()
+		spine := filepath.Join(dir, c.name)
+		write(t, spine, c.content)
+		_, err := a.buildDataset(t.Context(), head, httpapi.DatasetRequest{
+			Select: selection.Request{Features: []string{"latest"}},
+			Spine:  httpapi.DatasetFile{Path: spine}, Out: httpapi.DatasetFile{Path: filepath.Join(dir, "out.csv")},
+		})
+		var input *httpapi.InputError
+		switch {
+		case c.want == "" && err != nil:
+			t.Errorf("%s %q: %v", c.name, c.content, err)
+		case c.want != "" && (!errors.As(err, &input) || input.Code != codeBadSpine || !strings.Contains(input.Message, c.want)):
+			t.Errorf("%s %q: got %v, want %s of %q", c.name, c.content, err, codeBadSpine, c.want)
+		}
+		if c.want == "" {
+			continue
+		}
+		_, err = a.BuildDataset(t.Context(), DatasetOptions{Features: []string{"latest"}, Spine: spine, Out: filepath.Join(dir, "out.csv")})
+		wantCode(t, err, codeBadSpine)
+	}
+}
+
 func TestStreamEndsInOrder(t *testing.T) {
 	dir := repository(t)
 	a := open(t, dir)

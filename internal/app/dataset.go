@@ -250,6 +250,8 @@ func spineError(err error) error {
 			e.Hint = "Name the column of the instant with --timestamp COL."
 		}
 		return e
+	case errors.Is(err, files.ErrContent):
+		return &Error{Code: codeBadSpine, Err: err}
 	case errors.Is(err, dataset.ErrNameClash):
 		return &Error{Code: string(selection.NameClash), Err: err}
 	}
@@ -284,6 +286,8 @@ func inputError(err error) error {
 	switch {
 	case errors.As(err, &schema):
 		return &httpapi.InputError{Code: codeBadSpine, Field: schema.Column, Message: err.Error()}
+	case errors.Is(err, files.ErrContent):
+		return &httpapi.InputError{Code: codeBadSpine, Message: err.Error()}
 	case errors.Is(err, dataset.ErrNameClash):
 		return &httpapi.InputError{Code: string(selection.NameClash), Message: err.Error()}
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // Format is how a tabular file is written.
@@ -193,6 +194,26 @@ func (e *SchemaError) Error() string {
 		return e.File + ": " + e.Msg
 	}
 	return fmt.Sprintf("%s: column %q: %s", e.File, e.Column, e.Msg)
+}
+
+// ErrContent says that a file cannot be read because of what is in it: it is none of
+// its format, is cut off, or has values that are not what is wanted.
+var ErrContent = errors.New("the file's content")
+
+// contentError is an error that is ErrContent.
+type contentError struct{ error }
+
+func (e contentError) Unwrap() error        { return e.error }
+func (e contentError) Is(target error) bool { return target == ErrContent }
+
+// ofContent marks an error of reading a file as one of its content, unless it is the
+// system's or the caller's.
+func ofContent(ctx context.Context, err error) error {
+	var system syscall.Errno
+	if err == nil || errors.As(err, &system) || errors.Is(err, os.ErrNotExist) || ctx.Err() != nil {
+		return err
+	}
+	return contentError{err}
 }
 
 // missing says that a column is not there, and which are.

@@ -30,7 +30,8 @@ type Spine struct {
 
 // OpenSpine opens a spine. It fails with a *SchemaError if a wanted column is missing
 // or has a type that cannot be read as the wanted one, if two columns share a
-// name, or if a column has a type that cannot pass through.
+// name, or if a column has a type that cannot pass through. Errors of the file's content,
+// here and while it is read, are ErrContent.
 //
 // Columns of Parquet and Arrow files keep their types. In CSV and NDJSON the wanted
 // columns have the wanted types. CSV's other columns are strings; NDJSON's are bool, int64,
@@ -47,10 +48,10 @@ func OpenSpine(ctx context.Context, f File, want []Want) (*Spine, error) {
 		s.table, err = openTable(f)
 	}
 	if err != nil {
-		return nil, err
+		return nil, ofContent(ctx, err)
 	}
 	if err := s.check(); err != nil {
-		return nil, errors.Join(err, s.table.close())
+		return nil, ofContent(ctx, errors.Join(err, s.table.close()))
 	}
 	return s, nil
 }
@@ -119,7 +120,7 @@ func (s *Spine) Wanted(ctx context.Context) iter.Seq2[*feature.Batch, error] {
 				err = s.convert(rec, b, at)
 			}
 			if err != nil {
-				yield(nil, err)
+				yield(nil, ofContent(ctx, err))
 				return
 			}
 			at += rec.NumRows()
@@ -150,5 +151,11 @@ func (s *Spine) Records(ctx context.Context) iter.Seq2[arrow.Record, error] {
 	for _, n := range s.table.names() {
 		paths = append(paths, []string{n})
 	}
-	return s.table.records(ctx, paths)
+	return func(yield func(arrow.Record, error) bool) {
+		for rec, err := range s.table.records(ctx, paths) {
+			if !yield(rec, ofContent(ctx, err)) {
+				return
+			}
+		}
+	}
 }
