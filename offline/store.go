@@ -110,6 +110,8 @@ type JoinRequest struct {
 	Roles     []Role
 	// KnownAt hides rows with a later IngestedAt; nil hides none.
 	KnownAt *int64
+	// NoVersions says that nobody looks at the versions of the rows found, which then need not be read.
+	NoVersions bool
 	// Memory is the budget in bytes, 0 for DefaultMemory.
 	Memory int64
 	// Progress, if set, is called from time to time with the rows done; total is 0 while unknown.
@@ -130,7 +132,7 @@ type Joined struct {
 type JoinedRole struct {
 	Features []*feature.Column // as asked for; null where there is no value
 	Found    []feature.Status  // Present (a row young enough), NotFound or OutsideMaxAge
-	Versions []feature.Version // of the row found, zero where NotFound
+	Versions []feature.Version // of the row found, zero where NotFound; may be nil with NoVersions
 }
 
 // ScanOptions restricts a Scan.

@@ -278,7 +278,9 @@ func (run *Run) joined(ctx context.Context) iter.Seq2[*offline.Joined, error] {
 			}
 		}
 	}
-	return run.b.Store.Join(ctx, run.request(run.spine.Wanted(ctx)))
+	req := run.request(run.spine.Wanted(ctx))
+	req.NoVersions = true
+	return run.b.Store.Join(ctx, req)
 }
 
 // request is what is asked of the store, for rows of the spine.

@@ -1,6 +1,7 @@
 package parquet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,8 @@ type joinRole struct {
 	perRow  int64       // bytes of a spine row's keys and outputs
 	windows *windowRole // nil: the newest row is looked for
 	results *results
+	// statusOnly: nobody needs versions, neither the caller nor to choose among files of a bucket.
+	statusOnly bool
 }
 
 type joiner struct {
@@ -245,24 +248,16 @@ func (j *joiner) role(ctx context.Context, r *joinRole) error {
 // bucket sorts the part of the chunk that lies in a bucket, and walks it beside each of its files.
 func (j *joiner) bucket(ctx context.Context, r *joinRole, b int, keys *pit.Keys, rows []int32, part []sortEntry) error {
 	at := j.at.Int64s()
-	slices.SortFunc(part, func(x, y sortEntry) int {
-		switch {
-		case x.prefix != y.prefix:
-			if x.prefix < y.prefix {
-				return -1
-			}
-			return 1
-		case keys.Offsets != nil:
-			if c := keys.Compare(int(x.row), keys, int(y.row)); c != 0 {
+	part = sortEntries(part, func(x, y uint32) int {
+		if keys.Offsets != nil {
+			if c := keys.Compare(int(x), keys, int(y)); c != 0 {
 				return c
 			}
 		}
-		if tx, ty := at[rows[x.row]], at[rows[y.row]]; tx < ty {
-			return -1
-		} else if tx > ty {
-			return 1
+		if c := cmp.Compare(at[rows[x]], at[rows[y]]); c != 0 {
+			return c
 		}
-		return int(x.row) - int(y.row)
+		return cmp.Compare(x, y)
 	})
 	m := &bucketJoin{r: r, at: at, rows: make([]int32, len(part))}
 	spine := pit.Spine{Keys: pit.NewKeys(r.types), Times: make([]int64, len(part))}
@@ -289,6 +284,7 @@ type bucketJoin struct {
 	rows []int32 // of the chunk, by row of the sorted part
 	f    *sortedFile
 	take []taken
+	last int64 // event time of the last match
 }
 
 // taken is a row of a block whose values go to a row of the chunk.
@@ -304,13 +300,30 @@ func (m *bucketJoin) file(ctx context.Context, j *joiner, df dataFile, spine pit
 }
 
 func (m *bucketJoin) emit(b *pit.Block, ms []pit.Match) error {
+	m.take = m.take[:0]
+	if m.r.statusOnly {
+		m.statuses(b, ms)
+	} else if err := m.offer(b, ms); err != nil {
+		return err
+	}
+	if len(m.take) == 0 || len(m.r.Features) == 0 {
+		return nil
+	}
+	if err := m.f.loadFeatures(); err != nil {
+		return err
+	}
+	m.r.results.scatter(m.f.featCols, m.take)
+	return nil
+}
+
+// offer offers what was found, with its version, where another file may have had something newer.
+func (m *bucketJoin) offer(b *pit.Block, ms []pit.Match) error {
 	res := m.r.results
 	if b != nil {
 		if err := m.f.loadVersions(); err != nil {
 			return err
 		}
 	}
-	m.take = m.take[:0]
 	for _, x := range ms {
 		row := m.rows[x.Spine]
 		if x.Row == pit.Same {
@@ -336,14 +349,26 @@ func (m *bucketJoin) emit(b *pit.Block, ms []pit.Match) error {
 			res.clear(int(row))
 		}
 	}
-	if len(m.take) == 0 || len(m.r.Features) == 0 {
-		return nil
-	}
-	if err := m.f.loadFeatures(); err != nil {
-		return err
-	}
-	for i, c := range m.f.featCols {
-		res.columns[i].scatter(c, m.take)
-	}
 	return nil
+}
+
+// statuses notes what was found in a bucket of one file: each match is newer than the one before.
+func (m *bucketJoin) statuses(b *pit.Block, ms []pit.Match) {
+	res := m.r.results
+	for _, x := range ms {
+		row := m.rows[x.Spine]
+		same := x.Row == pit.Same
+		if !same {
+			m.last = b.Times[x.Row]
+		}
+		res.status[row] = pit.StatusAt(m.last, m.at[row], m.r.TTL)
+		switch {
+		case res.status[row] != feature.Present:
+			res.clear(int(row))
+		case !same:
+			m.take = append(m.take, taken{row, x.Row})
+		default: // the row before is earlier, so it has it as well
+			res.copyRow(int(row), int(m.rows[x.Spine-1]))
+		}
+	}
 }

@@ -9,13 +9,19 @@ import (
 )
 
 // results is what one role found for a chunk of the spine. Different rows may
-// be written concurrently, so nulls are kept in bytes, not bits, until they are handed out.
+// be written concurrently, so nulls are kept in bytes, not bits, until they are handed out. Numbers and states
+// of a row lie together: rows come in the order of the table, which is any order of the spine, and
+// each then costs a cache line or two and not two for every feature.
 type results struct {
-	found   *pit.Found
+	found   *pit.Found       // nil where statuses are all that is kept
+	status  []feature.Status // then
 	columns []*resultColumn
+	words   []uint64 // numbers, width a row
+	width   int
+	state   []uint8 // one a feature and row
 }
 
-// What a cell of a resultColumn is.
+// What a cell is.
 const (
 	cellNull    = iota
 	cellValue   //
@@ -24,19 +30,28 @@ const (
 
 type resultColumn struct {
 	field feature.Field
-	state []uint8
-	nums  []uint64
+	at    int // of the role's features
+	word  int // of a row's words; -1 for others
 	texts []string
 	lists []feature.Value
 }
 
 func newResults(r *joinRole, n int) *results {
-	res := &results{found: pit.NewFound(n)}
-	for _, f := range r.Features {
-		c := &resultColumn{field: r.View.View.Features[f].Field, state: make([]uint8, n)}
+	res := &results{}
+	if r.statusOnly {
+		res.status = make([]feature.Status, n)
+		for i := range res.status {
+			res.status[i] = feature.NotFound
+		}
+	} else {
+		res.found = pit.NewFound(n)
+	}
+	for i, f := range r.Features {
+		c := &resultColumn{field: r.View.View.Features[f].Field, at: i, word: -1}
 		switch k := c.field.Type.Kind; {
 		case k.Fixed():
-			c.nums = make([]uint64, n)
+			c.word = res.width
+			res.width++
 		case k == feature.String || k == feature.Bytes:
 			c.texts = make([]string, n)
 		default:
@@ -44,12 +59,37 @@ func newResults(r *joinRole, n int) *results {
 		}
 		res.columns = append(res.columns, c)
 	}
+	res.words, res.state = make([]uint64, n*res.width), make([]uint8, n*len(res.columns))
 	return res
 }
 
-// scatter puts values of a block where they belong. Text is copied.
-func (c *resultColumn) scatter(from *feature.Column, take []taken) {
-	hasNulls := len(from.Nulls) > 0
+// scatter puts values of a block, a column for each feature, where they belong. Text is copied.
+func (r *results) scatter(from []*feature.Column, take []taken) {
+	words := make([][]uint64, 0, len(from))
+	for _, c := range from {
+		if c.Type.Kind.Fixed() && len(c.Nulls) == 0 {
+			words = append(words, c.Nums)
+		}
+	}
+	if n := len(r.columns); len(words) == n {
+		for _, t := range take {
+			to := r.words[int(t.row)*n:][:n]
+			for i, w := range words {
+				to[i] = w[t.from]
+			}
+			state := r.state[int(t.row)*n:][:n]
+			for i := range state {
+				state[i] = cellValue
+			}
+		}
+		return
+	}
+	for i, c := range r.columns {
+		r.scatterColumn(c, from[i], take)
+	}
+}
+
+func (r *results) scatterColumn(c *resultColumn, from *feature.Column, take []taken) {
 	var arena []byte
 	if c.texts != nil {
 		size := 0
@@ -59,17 +99,18 @@ func (c *resultColumn) scatter(from *feature.Column, take []taken) {
 		arena = make([]byte, 0, size)
 	}
 	for _, t := range take {
-		if hasNulls && from.IsNull(int(t.from)) {
-			c.state[t.row] = cellNull
+		state := &r.state[int(t.row)*len(r.columns)+c.at]
+		if from.IsNull(int(t.from)) {
+			*state = cellNull
 			if from.Bad.Get(int(t.from)) {
-				c.state[t.row] = cellInvalid
+				*state = cellInvalid
 			}
 			continue
 		}
-		c.state[t.row] = cellValue
+		*state = cellValue
 		switch {
-		case c.nums != nil:
-			c.nums[t.row] = from.Nums[t.from]
+		case c.word >= 0:
+			r.words[int(t.row)*r.width+c.word] = from.Nums[t.from]
 		case c.texts != nil:
 			start := len(arena)
 			arena = append(arena, from.Bytes(int(t.from))...)
@@ -81,42 +122,76 @@ func (c *resultColumn) scatter(from *feature.Column, take []taken) {
 }
 
 func (r *results) clear(row int) {
-	for _, c := range r.columns {
-		c.state[row] = cellNull
-	}
+	n := len(r.columns)
+	clear(r.state[row*n : (row+1)*n])
 }
 
 func (r *results) copyRow(to, from int) {
+	n := len(r.columns)
+	copy(r.state[to*n:(to+1)*n], r.state[from*n:])
+	copy(r.words[to*r.width:(to+1)*r.width], r.words[from*r.width:])
 	for _, c := range r.columns {
-		c.state[to] = c.state[from]
 		switch {
-		case c.nums != nil:
-			c.nums[to] = c.nums[from]
 		case c.texts != nil:
 			c.texts[to] = c.texts[from]
-		default:
+		case c.lists != nil:
 			c.lists[to] = c.lists[from]
 		}
 	}
 }
 
-// appendTo appends rows [from, to) to a column.
-func (c *resultColumn) appendTo(dst *feature.Column, from, to int) {
-	for i := from; i < to; i++ {
-		switch c.state[i] {
-		case cellNull:
-			dst.AppendNull()
-		case cellInvalid:
-			dst.AppendInvalid()
-		default:
-			switch {
-			case c.nums != nil:
-				dst.AppendBits(c.nums[i])
-			case c.texts != nil:
-				dst.AppendBytes(unsafe.Slice(unsafe.StringData(c.texts[i]), len(c.texts[i])))
-			default:
-				dst.Append(c.lists[i])
+// put puts a value, which is kept, into a cell.
+func (r *results) put(row int, c *resultColumn, v feature.Value) {
+	state := &r.state[row*len(r.columns)+c.at]
+	switch {
+	case v.IsInvalid():
+		*state = cellInvalid
+		return
+	case v.IsNull():
+		*state = cellNull
+		return
+	}
+	*state = cellValue
+	switch {
+	case c.word >= 0:
+		r.words[row*r.width+c.word] = v.Bits()
+	case c.texts != nil:
+		c.texts[row] = v.Str()
+	default:
+		c.lists[row] = v
+	}
+}
+
+// appendTo appends rows [from, to) of a feature to a column.
+func (r *results) appendTo(dst *feature.Column, c *resultColumn, from, to int) {
+	n := len(r.columns)
+	if c.word >= 0 {
+		out := extend(dst, to-from)
+		state, words := r.state[from*n+c.at:], r.words[from*r.width+c.word:]
+		for i := range out {
+			switch state[i*n] {
+			case cellValue:
+				out[i] = words[i*r.width]
+				continue
+			case cellInvalid:
+				dst.Bad.Set(dst.Len + i)
 			}
+			out[i] = 0
+			dst.Nulls.Set(dst.Len + i)
+		}
+		dst.Len += to - from
+		return
+	}
+	for i := from; i < to; i++ {
+		switch {
+		case r.state[i*n+c.at] == cellNull:
+			dst.AppendNull()
+		case r.state[i*n+c.at] == cellInvalid:
+			dst.AppendInvalid()
+		case c.texts != nil:
+			dst.AppendBytes(unsafe.Slice(unsafe.StringData(c.texts[i]), len(c.texts[i])))
+		default:
+			dst.Append(c.lists[i])
 		}
 	}
 }
@@ -138,13 +213,17 @@ func (j *joiner) hand() error {
 		out.Spine.Rows = to - from
 		for i, r := range j.roles {
 			o := &out.Roles[i]
-			o.Found, o.Versions = o.Found[:0], r.results.found.Versions[from:to]
-			for row := from; row < to; row++ {
-				o.Found = append(o.Found, r.results.found.Status(row, int64(j.at.Nums[row]), r.TTL))
+			if found := r.results.found; found != nil {
+				o.Found, o.Versions = o.Found[:0], found.Versions[from:to]
+				for row := from; row < to; row++ {
+					o.Found = append(o.Found, found.Status(row, int64(j.at.Nums[row]), r.TTL))
+				}
+			} else {
+				o.Found = r.results.status[from:to]
 			}
 			for k, c := range r.results.columns {
 				o.Features[k].Reset()
-				c.appendTo(o.Features[k], from, to)
+				r.results.appendTo(o.Features[k], c, from, to)
 			}
 		}
 		if !j.yield(out, nil) {

@@ -91,8 +91,8 @@ func (r *results) empty(values []feature.Value) {
 		if values[i].IsNull() {
 			continue
 		}
-		for row := range c.state {
-			c.state[row], c.nums[row] = cellValue, values[i].Bits() // counts, all of them
+		for row := range len(r.state) / len(r.columns) {
+			r.put(row, c, values[i])
 		}
 	}
 }
@@ -100,23 +100,6 @@ func (r *results) empty(values []feature.Value) {
 // set puts values, which are kept, into a row.
 func (r *results) set(row int, values []feature.Value) {
 	for i, c := range r.columns {
-		v := values[i]
-		switch {
-		case v.IsInvalid():
-			c.state[row] = cellInvalid
-			continue
-		case v.IsNull():
-			c.state[row] = cellNull
-			continue
-		}
-		c.state[row] = cellValue
-		switch {
-		case c.nums != nil:
-			c.nums[row] = v.Bits()
-		case c.texts != nil:
-			c.texts[row] = v.Str()
-		default:
-			c.lists[row] = v
-		}
+		r.put(row, c, values[i])
 	}
 }
