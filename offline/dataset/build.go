@@ -81,13 +81,8 @@ func (b *Builder) Build(ctx context.Context, r Request, out string) (m Manifest,
 			err = aerr
 		}
 	}()
-	for rec, err := range run.Records(ctx) {
-		if err != nil {
-			return m, err
-		}
-		if err := o.Write(rec); err != nil {
-			return m, err
-		}
+	if err := run.writeTo(ctx, o); err != nil {
+		return m, err
 	}
 	if m, err = run.Manifest(); err != nil {
 		return m, err
@@ -98,6 +93,38 @@ func (b *Builder) Build(ctx context.Context, r Request, out string) (m Manifest,
 		return m, err
 	}
 	return m, o.Commit()
+}
+
+// writeTo writes all records to o, while the next ones are made.
+func (run *Run) writeTo(ctx context.Context, o files.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	records := make(chan arrow.Record, 2)
+	written := make(chan error, 1)
+	go func() {
+		var err error
+		for rec := range records {
+			if err == nil {
+				if err = o.Write(rec); err != nil {
+					cancel(err) // what makes the records need not go on
+				}
+			}
+		}
+		written <- err
+	}()
+	var failed error
+	for rec, err := range run.Records(ctx) {
+		if err != nil {
+			failed = err
+			break
+		}
+		records <- rec
+	}
+	close(records)
+	if err := <-written; err != nil {
+		return err
+	}
+	return failed
 }
 
 // Run is a build under way, for callers that take its rows one by one. It is used

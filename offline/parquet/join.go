@@ -17,6 +17,9 @@ import (
 // columns and features: key, order and sorted copy, version, status.
 const rowOverhead = 160
 
+// statusOverhead is that of a role which needs no versions.
+const statusOverhead = 100
+
 // emitRows is how many rows of the spine are handed out at once.
 const emitRows = 16384
 
@@ -75,6 +78,10 @@ func (s *Store) join(ctx context.Context, r offline.JoinRequest, yield func(*off
 		jr, err := s.joinRole(ctx, role)
 		if err != nil {
 			return err
+		}
+		if r.NoVersions && jr.windows == nil && !slices.ContainsFunc(jr.files, func(fs []dataFile) bool { return len(fs) > 1 }) {
+			jr.statusOnly = true
+			jr.perRow -= rowOverhead - statusOverhead
 		}
 		j.roles = append(j.roles, jr)
 		j.perRow += jr.perRow
