@@ -130,19 +130,16 @@ func appendBytes(dst, b []byte) []byte {
 // 0 for null or 1, and the value.
 func appendCanonical(dst []byte, arr arrow.Array) []byte {
 	value := encoder(arr)
-	if n := len(dst); arr.NullN() == 0 && value != nil { // the common ones in one loop
-		switch a := arr.(type) {
-		case *array.Int64:
-			return appendWords(dst, a.Int64Values())
-		case *array.Float64:
-			dst = appendWords(dst, arrow.Uint64Traits.CastFromBytes(arrow.Float64Traits.CastToBytes(a.Float64Values())))
-			for i, f := range a.Float64Values() {
-				if f != f {
-					binary.LittleEndian.PutUint64(dst[n+9*i+1:], canonicalNaN)
-				}
+	switch a := arr.(type) { // the common ones in one loop
+	case *array.Int64:
+		return appendWords(dst, a, a.Int64Values(), func(v int64) uint64 { return uint64(v) }) //nolint:gosec // the bits
+	case *array.Float64:
+		return appendWords(dst, a, a.Float64Values(), func(f float64) uint64 {
+			if f != f {
+				return canonicalNaN
 			}
-			return dst
-		}
+			return math.Float64bits(f)
+		})
 	}
 	for i := range arr.Len() {
 		dst = appendOne(dst, arr, i, value)
@@ -153,16 +150,26 @@ func appendCanonical(dst []byte, arr arrow.Array) []byte {
 // canonicalNaN is what all NaNs are.
 const canonicalNaN = 0x7ff8000000000000
 
-// appendWords appends the canonical form of words of which none is null.
-func appendWords[T int64 | uint64](dst []byte, vs []T) []byte {
+// appendWords appends the canonical form of an array of eight bytes a value.
+func appendWords[T int64 | float64](dst []byte, arr arrow.Array, vs []T, bits func(T) uint64) []byte {
 	n := len(dst)
-	dst = slices.Grow(dst, 9*len(vs))[:n+9*len(vs)]
-	to := dst[n:]
-	for i, v := range vs {
-		to[9*i] = 1
-		binary.LittleEndian.PutUint64(to[9*i+1:9*i+9], uint64(v)) //nolint:gosec // the bits
+	dst = slices.Grow(dst, 9*len(vs))
+	to, at := dst[n:n+9*len(vs)], 0
+	valid, offset := arr.NullBitmapBytes(), arr.Data().Offset()
+	if arr.NullN() == 0 {
+		valid = nil
 	}
-	return dst
+	for i, v := range vs {
+		if valid != nil && valid[(offset+i)>>3]>>(uint(offset+i)&7)&1 == 0 {
+			to[at] = 0
+			at++
+			continue
+		}
+		to[at] = 1
+		binary.LittleEndian.PutUint64(to[at+1:at+9], bits(v))
+		at += 9
+	}
+	return dst[:n+at]
 }
 
 func appendOne(dst []byte, arr arrow.Array, i int, value func([]byte, int) []byte) []byte {

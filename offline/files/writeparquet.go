@@ -3,6 +3,7 @@ package files
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -251,8 +252,17 @@ func decimalBytes(precision int32) int {
 // write writes the values of an array to the chunks of the node's leaves.
 func (n *wnode) write(w *pages.Writer, arr arrow.Array) error {
 	if n.leaf >= 0 {
-		if fixed := fixedBytes(arr); fixed != nil && arr.NullN() == 0 {
-			return w.Page(n.leaf, arr.Len(), &pages.Values{Entries: arr.Len(), Fixed: fixed})
+		if fixed := fixedBytes(arr); fixed != nil {
+			v := pages.Values{Entries: arr.Len(), Fixed: fixed}
+			if arr.NullN() > 0 {
+				if !n.nullable {
+					return errors.New("null in a column without nulls")
+				}
+				n.pack(arr, fixed)
+				v.Def, v.Fixed = n.values.Def, n.values.Fixed
+				defer n.values.Reset()
+			}
+			return w.Page(n.leaf, arr.Len(), &v)
 		}
 	}
 	if err := n.bind(arr); err != nil {
@@ -271,6 +281,20 @@ func (n *wnode) write(w *pages.Writer, arr arrow.Array) error {
 		}
 	}
 	return nil
+}
+
+// pack keeps those of an array's values that are not null.
+func (n *wnode) pack(arr arrow.Array, fixed []byte) {
+	valid, offset := arr.NullBitmapBytes(), arr.Data().Offset()
+	def, packed, width := n.values.Def, n.values.Fixed, len(fixed)/arr.Len()
+	for i := range arr.Len() {
+		bit := valid[(offset+i)>>3] >> (uint(offset+i) & 7) & 1
+		def = append(def, bit)
+		if bit != 0 {
+			packed = append(packed, fixed[i*width:(i+1)*width]...)
+		}
+	}
+	n.values.Def, n.values.Fixed = def, packed
 }
 
 // size is how many bytes the largest of the node's leaves has gathered.

@@ -80,6 +80,21 @@ func damaged(path string, err *error) {
 
 func (r *fileReader) Close() error { return r.f.Close() }
 
+// hasValues reports whether a column may have a value that is not null, by the statistics of its row groups.
+func (r *fileReader) hasValues(c column) bool {
+	leaf := r.column(c)
+	if leaf == nil {
+		return false
+	}
+	for _, g := range r.file.Metadata().RowGroups {
+		m := g.Columns[leaf.Index()].MetaData
+		if m.Statistics.NullCount != m.NumValues {
+			return true
+		}
+	}
+	return false
+}
+
 func (r *fileReader) column(c column) *pq.Column {
 	if l, ok := r.leaf[c.id]; ok {
 		return l

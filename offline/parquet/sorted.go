@@ -129,7 +129,7 @@ type sortedFile struct {
 	featRead []*columnReader
 	featHave bool
 	invalid  *feature.Column
-	invRead  *columnReader
+	invRead  *columnReader // nil: the file says that nothing is invalid
 
 	keys  *pit.Keys
 	block pit.Block
@@ -166,7 +166,9 @@ func (s *Store) openSorted(ctx context.Context, l *layout, features []int, path 
 		f.featCols = append(f.featCols, feature.NewColumn(c.Name, c.Type, blockRows))
 		f.featRead = append(f.featRead, open(c))
 	}
-	f.invRead = open(l.invalid())
+	if r.hasValues(l.invalid()) {
+		f.invRead = open(l.invalid())
+	}
 	if err != nil {
 		_ = r.Close() // nothing was written
 		return nil, err
@@ -185,7 +187,9 @@ func (f *sortedFile) Close() error {
 	for _, cr := range f.featRead {
 		cr.close()
 	}
-	f.invRead.close()
+	if f.invRead != nil {
+		f.invRead.close()
+	}
 	return f.r.Close()
 }
 
@@ -265,7 +269,7 @@ func (f *sortedFile) loadFeatures() error {
 			return err
 		}
 	}
-	if len(f.featRead) == 0 {
+	if len(f.featRead) == 0 || f.invRead == nil {
 		return nil
 	}
 	if err := fill(f.invRead, f.invalid, f.start, f.n); err != nil {
