@@ -60,6 +60,7 @@ is its ending's: .parquet, .arrow, .csv or .ndjson. Prints the dataset's ID.`,
 }
 
 func (c *cli) buildDataset(ctx context.Context, a *app.App, o app.DatasetOptions) error {
+	c.inBulk()
 	p := c.startProgress("dataset", "rows")
 	o.Progress = p.set
 	d, err := a.BuildDataset(ctx, o)
