@@ -123,12 +123,13 @@ var ago = regexp.MustCompile(`@-([0-9]+h)`)
 // relative to the full hour before now.
 func templateFiles(now time.Time) ([]templateFile, error) {
 	about := map[string]string{
-		"forebay.yaml":         "where the stores are, per environment",
-		"features.yaml":        "entity, source, views and service",
-		"data/orders.csv":      "history of the source",
-		"tests/last_order.pit": "what is expected of the features: forebay test",
-		"data/spine.csv":       "rows to enrich for training",
-		".gitignore":           "keeps the local stores out of Git",
+		"forebay.yaml":            "where the stores are, per environment",
+		"features.yaml":           "entity, source, views and service",
+		"data/orders.csv":         "history of the source",
+		"tests/last_order.pit":    "what is expected of the features: forebay test",
+		"tests/recent_orders.pit": "and of its windows",
+		"data/spine.csv":          "rows to enrich for training",
+		".gitignore":              "keeps the local stores out of Git",
 	}
 	now = now.UTC().Truncate(time.Hour)
 	var files []templateFile
