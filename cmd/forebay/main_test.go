@@ -22,6 +22,8 @@ import (
 
 	"github.com/forebay/forebay/internal/app"
 	"github.com/forebay/forebay/internal/testenv"
+	"github.com/forebay/forebay/online"
+	"github.com/forebay/forebay/online/embedded"
 )
 
 func TestMain(m *testing.M) {
@@ -86,6 +88,7 @@ func commands(more map[string]func(*testscript.TestScript, bool, []string)) map[
 		"edit":       edit,
 		"together":   together,
 		"produce":    produce,
+		"tamper":     tamper,
 		"eventually": untilOutput,
 	}
 	maps.Copy(all, more)
@@ -251,6 +254,21 @@ func produce(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	_, err = a.Produce(context.Background(), app.ProduceOptions{Source: args[0], File: ts.MkAbs(args[1])})
 	ts.Check(errors.Join(err, a.Close()))
+}
+
+// tamper VIEW KEY turns a bit of the record that the embedded store has of an entity with one join key, a string.
+func tamper(ts *testscript.TestScript, _ bool, args []string) {
+	store, err := embedded.Open(embedded.Options{Dir: ts.MkAbs(".forebay/online"), Project: "tiny"})
+	ts.Check(err)
+	key := online.Key{View: args[0], Generation: 1, Entity: []byte(args[1])}
+	record := make([][]byte, 1)
+	ts.Check(store.Get(context.Background(), []online.Key{key}, record))
+	if record[0] == nil {
+		ts.Fatalf("%s has no record of %s", args[0], args[1])
+	}
+	record[0][len(record[0])-1] ^= 1
+	_, err = store.Write(context.Background(), []online.Record{{Key: key, Value: record[0]}}, online.Always)
+	ts.Check(errors.Join(err, store.Close()))
 }
 
 // eventually REGEXP COMMAND… runs a command until its output matches.

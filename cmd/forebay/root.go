@@ -101,7 +101,7 @@ Start with:  forebay demo        the whole path on real flights, nothing to inst
 	}
 	add("define", c.initCommand(), c.validateCommand(), c.testCommand(), c.planCommand(), c.applyCommand(), c.registryCommand(), c.importCommand())
 	add("move", c.ingestCommand(), c.materializeCommand(), c.streamCommand(), c.pushCommand())
-	add("use", c.serveCommand(), c.getCommand(), c.datasetCommand(), c.generationCommand(), c.statusCommand())
+	add("use", c.serveCommand(), c.getCommand(), c.datasetCommand(), c.verifyCommand(), c.generationCommand(), c.statusCommand())
 	add("keep", c.maintainCommand(), c.onlineCommand())
 	add("try", c.demoCommand(), c.devCommand(), c.benchCommand())
 	root.AddCommand(c.versionCommand())

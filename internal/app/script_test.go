@@ -29,6 +29,11 @@ func newScriptWorld(t testing.TB, root string) *scriptWorld {
 	if err := diagnostics.Err(); err != nil {
 		t.Fatal(err)
 	}
+	all := registry.Service{Meta: registry.Meta{Name: serviceOfAll}}
+	for _, v := range repo.Project.Views {
+		all.Features = append(all.Features, registry.ServiceFeature{Ref: registry.Ref{View: v.Name}, Prefix: v.Name + "_"})
+	}
+	repo.Project.Services = append(repo.Project.Services, all)
 	broker, err := kafka.Embedded(t.TempDir(), embeddedListen, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -89,8 +94,39 @@ func (w *scriptWorld) run(t testing.TB, p *pitscript.Program, open func(t testin
 	if open != nil {
 		c.Online = open(t, w.project.Name, filepath.Join(c.Dir, "online"))
 	}
-	return runScript(t.Context(), p, c)
+	e, err := newScriptEngine(t.Context(), c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	res, err := p.Run(t.Context(), e)
+	if err == nil && open != nil {
+		for _, m := range verified(t, e).Mismatches {
+			t.Errorf("verify: %s of %s at %s: %s: %s: %v", m.View, m.Entity, m.Instant, m.Reason, m.Message, m.Features)
+		}
+	}
+	return res, err
 }
+
+// verified verifies all that an engine serves.
+func verified(t testing.TB, e *scriptEngine) *Verified {
+	t.Helper()
+	v, err := e.app.Verify(t.Context(), VerifyOptions{Service: serviceOfAll})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Views) != len(e.views) {
+		t.Errorf("%d views were verified, want %d", len(v.Views), len(e.views))
+	}
+	return v
+}
+
+// serviceOfAll has every feature of every view.
+const serviceOfAll = "all_there_is"
 
 // TestSemantics runs the scripts that tell the meaning of everything on every engine.
 func TestSemantics(t *testing.T) {
@@ -126,7 +162,7 @@ func (w *scriptWorld) everywhere(t *testing.T, file string) {
 				t.Fatal(err)
 			}
 			for _, f := range res.Failures {
-				t.Errorf("%s: %s: expected %s, got %s", f.Position, f.What, f.Expected, f.Got)
+				t.Error(f)
 			}
 			if got := res.Checked + res.Skipped; got != p.Expectations() || res.Checked == 0 {
 				t.Errorf("%d expectations were checked and %d skipped, of %d", res.Checked, res.Skipped, p.Expectations())

@@ -14,8 +14,8 @@ const rounding = 1e-12
 // approximate are the functions whose floats depend on the order of additions.
 var approximate = []string{"sum", "mean", "variance", "stddev", "variance_pop", "stddev_pop"}
 
-// rounded reports whether an output is a float that is computed of sums: by such a function, or on demand.
-func rounded(sel *selection.Selection, o selection.Output) bool {
+// Rounded reports whether an output is a float that is computed of sums: by such a function, or on demand.
+func Rounded(sel *selection.Selection, o selection.Output) bool {
 	if o.Type.Kind != feature.Float64 && (o.Type.Kind != feature.List || o.Type.Elem != feature.Float64) {
 		return false
 	}

@@ -27,6 +27,11 @@ type Failure struct {
 	Got      string `json:"got"`
 }
 
+// String is the failure on one line.
+func (f Failure) String() string {
+	return fmt.Sprintf("%s: %s: expected %s, got %s", f.Position, f.What, f.Expected, f.Got)
+}
+
 // run is one run of a program on an engine.
 type run struct {
 	ctx      context.Context
@@ -126,7 +131,7 @@ func (s *expectStep) run(r *run) error {
 			r.result.Checked++
 			out := s.selection.Outputs[cell.output]
 			v, status := answer.Columns[cell.output].Value(i), answer.Statuses[cell.output][i]
-			if cell.Matches(v, status, rounded(s.selection, out)) {
+			if cell.Matches(v, status, Rounded(s.selection, out)) {
 				continue
 			}
 			name := registry.Ref{View: out.View, Feature: out.Feature}.String()
