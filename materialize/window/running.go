@@ -3,7 +3,6 @@ package window
 import (
 	"math"
 	"slices"
-	"sort"
 
 	"github.com/forebay/forebay/registry/feature"
 )
@@ -14,18 +13,26 @@ import (
 type running struct {
 	group
 	index int // of the plan's group
+	asks  []ask
+	acc   acc // of the window that was taken last
 
-	total  point
-	sum    Exact
-	square Exact
-	points []point   // what the totals were at the end of each hop with events, but for the last
-	sums   snapshots // of sum and square, by point
-	quares snapshots
+	total   point
+	sum     Exact
+	square  Exact
+	points  []point   // what the totals were at the end of each hop with events, but for the last
+	sums    snapshots // of sum and square, by point
+	squares snapshots
 
 	lows, highs   []peak
 	firsts, lasts []held
 	ranks         ranks
 	roomy, limit  int // of any of the lists: past limit, what no window can ask for is dropped
+}
+
+// ask names a window of the plan and the outputs of the group that are of it.
+type ask struct {
+	window  int
+	outputs []int
 }
 
 // point is a total of all events up to the end of a hop.
@@ -57,7 +64,7 @@ func (r *running) reset() {
 	r.sum.Reset()
 	r.square.Reset()
 	r.points = r.points[:0]
-	r.sums.words, r.quares.words = r.sums.words[:0], r.quares.words[:0]
+	r.sums.words, r.squares.words = r.sums.words[:0], r.squares.words[:0]
 	r.lows, r.highs = r.lows[:0], r.highs[:0]
 	r.firsts, r.lasts = r.firsts[:0], r.lasts[:0]
 	r.ranks.reset()
@@ -119,7 +126,7 @@ func (r *running) snapshot() {
 		r.sums.append(n, &r.sum)
 	}
 	if r.group.square {
-		r.quares.append(n, &r.square)
+		r.squares.append(n, &r.square)
 	}
 }
 
@@ -192,48 +199,69 @@ func insertHeld(list []held, h held) []held {
 	return slices.Insert(list, i, h)
 }
 
-// take makes a the state of the window with a tail. It refers to r.
-func (r *running) take(a *acc, tail int64) {
-	*a = acc{sum: a.sum, square: a.square, firsts: a.firsts[:0], lasts: a.lasts[:0]}
+// take is the state of the window with a tail, until the next call.
+func (r *running) take(tail int64) *acc {
+	a := &r.acc
+	if a.n = 0; r.total.n == 0 || r.total.start < tail {
+		return a
+	}
 	a.n, a.posInf, a.negInf = r.total.n, r.total.posInf, r.total.negInf
-	i := -1 // the last point that the window leaves out
-	if r.total.n > 0 && r.total.start < tail {
-		a.n, a.posInf, a.negInf = 0, 0, 0
-		return
-	}
+	last := -1 // the last point that the window leaves out
 	if len(r.points) > 0 && r.points[0].start < tail {
-		i = sort.Search(len(r.points), func(i int) bool { return r.points[i].start >= tail }) - 1
-		a.n -= r.points[i].n
-		a.posInf -= r.points[i].posInf
-		a.negInf -= r.points[i].negInf
-	}
-	if a.n == 0 {
-		return
+		last = firstFrom(r.points, tail, func(p *point) int64 { return p.start }) - 1
+		p := &r.points[last]
+		a.n -= p.n
+		a.posInf -= p.posInf
+		a.negInf -= p.negInf
 	}
 	if r.group.sum {
-		r.sums.since(&a.sum, &r.sum, i)
+		r.sums.since(&a.sum, &r.sum, last)
 	}
 	if r.group.square {
-		r.quares.since(&a.square, &r.square, i)
+		r.squares.since(&a.square, &r.square, last)
 	}
 	if r.min {
-		a.min = r.lows[sort.Search(len(r.lows), func(i int) bool { return r.lows[i].start >= tail })].v
+		a.min = r.lows[firstFrom(r.lows, tail, func(p *peak) int64 { return p.start })].v
 	}
 	if r.max {
-		a.max = r.highs[sort.Search(len(r.highs), func(i int) bool { return r.highs[i].start >= tail })].v
+		a.max = r.highs[firstFrom(r.highs, tail, func(p *peak) int64 { return p.start })].v
 	}
 	if n := r.group.firsts; n > 0 {
-		from := sort.Search(len(r.firsts), func(i int) bool { return r.firsts[i].start >= tail })
+		from := firstFrom(r.firsts, tail, func(h *held) int64 { return h.start })
+		a.firsts = a.firsts[:0]
 		for _, h := range r.firsts[from:min(from+n, len(r.firsts))] {
 			a.firsts = append(a.firsts, h.item)
 		}
 	}
 	if n := r.group.lasts; n > 0 {
-		from := sort.Search(len(r.lasts), func(i int) bool { return r.lasts[i].start >= tail })
+		from := firstFrom(r.lasts, tail, func(h *held) int64 { return h.start })
+		a.lasts = a.lasts[:0]
 		for _, h := range r.lasts[max(from, len(r.lasts)-n):] {
 			a.lasts = append(a.lasts, h.item)
 		}
 	}
+	return a
+}
+
+// firstFrom is the first entry of a list whose hop is not before a tail. It looks from the end, in steps
+// that double: most windows are short beside what is kept.
+func firstFrom[T any](list []T, tail int64, start func(*T) int64) int {
+	hi, step := len(list), 1
+	lo := hi
+	for lo > 0 && start(&list[lo-1]) >= tail {
+		hi = lo - 1
+		lo = max(0, hi-step)
+		step *= 2
+	}
+	for lo < hi {
+		mid := int(uint(lo+hi) >> 1)
+		if start(&list[mid]) >= tail {
+			hi = mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	return lo
 }
 
 // drop forgets what no window can ask for at t or later.
@@ -271,13 +299,13 @@ func (r *running) drop(p *Plan, t int64) {
 		if asked(pt.start, next) { // the last point before a tail
 			r.points[n] = pt
 			r.sums.move(n, i)
-			r.quares.move(n, i)
+			r.squares.move(n, i)
 			n++
 		}
 	}
 	r.points = r.points[:n]
 	r.sums.cut(n)
-	r.quares.cut(n)
+	r.squares.cut(n)
 	r.lows, r.highs = dropPeaks(r.lows, asked), dropPeaks(r.highs, asked)
 	if len(r.firsts) == 0 {
 		return

@@ -27,7 +27,6 @@ import (
 type Sweep struct {
 	plan    *Plan
 	outputs []output
-	windows []int // of the plan, that outputs use
 	runs    []running
 	inputs  []int
 	ordered bool
@@ -42,8 +41,10 @@ type Sweep struct {
 	scratch Scratch
 	values  []feature.Value
 
-	tails []int64 // by window of the plan
-	acc   acc
+	// The tails of the plan's windows at an instant, and the earliest of them.
+	tailed     bool
+	at, before int64
+	tails      []int64
 }
 
 // Rows are events as columns: their event times and, where Ordered says so, the rest of
@@ -72,9 +73,6 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 	for i, at := range outputs {
 		o := p.outputs[at]
 		s.outputs[i] = o
-		if !slices.Contains(s.windows, o.window) {
-			s.windows = append(s.windows, o.window)
-		}
 		if tiledFunc(o.fn) {
 			tiled[o.group].add(o, &p.groups[o.group])
 			slow = append(slow, i)
@@ -95,8 +93,17 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 			n := needs[i].group
 			n.input, n.where, n.by, n.typ, n.byType = g.input, g.where, g.by, g.typ, g.byType
 			r := running{group: n, index: i, roomy: roomy}
-			for _, o := range s.outputs {
-				if o.group == i && o.fn == ApproxPercentile && !slices.ContainsFunc(r.ranks.windows, func(w rankedWindow) bool { return w.window == o.window }) {
+			for k, o := range s.outputs {
+				if o.group != i || tiledFunc(o.fn) {
+					continue
+				}
+				at := slices.IndexFunc(r.asks, func(a ask) bool { return a.window == o.window })
+				if at < 0 {
+					at = len(r.asks)
+					r.asks = append(r.asks, ask{window: o.window})
+				}
+				r.asks[at].outputs = append(r.asks[at].outputs, k)
+				if o.fn == ApproxPercentile && !slices.ContainsFunc(r.ranks.windows, func(w rankedWindow) bool { return w.window == o.window }) {
 					r.ranks.windows = append(r.ranks.windows, rankedWindow{window: o.window})
 				}
 			}
@@ -152,14 +159,18 @@ func (s *Sweep) Reset() {
 // Before is the instant up to which events change nothing at t or later: they need not be
 // added. It is the tail of the plan's longest window.
 func (s *Sweep) Before(t int64) int64 {
-	before := int64(math.MaxInt64)
-	for _, w := range s.plan.windows {
-		if t < minInstant+int64(w.Length) { // also of a lifetime window
-			return minInstant
-		}
-		before = min(before, w.tail(t))
+	if s.tailed && t == s.at {
+		return s.before
 	}
-	return before
+	s.tailed, s.at, s.before = true, t, math.MaxInt64
+	for i, w := range s.plan.windows {
+		s.tails[i] = minInstant
+		if t >= minInstant+int64(w.Length) { // else the tail is before all instants, as that of a lifetime window
+			s.tails[i] = w.tail(t)
+		}
+		s.before = min(s.before, s.tails[i])
+	}
+	return s.before
 }
 
 // Add adds rows [from, to), whose event times do not decrease, and are not before
@@ -194,27 +205,18 @@ func (s *Sweep) Values(t int64, dst []feature.Value) (values []feature.Value, fo
 		}
 		return dst, false
 	}
-	for _, w := range s.windows {
-		s.tails[w] = s.plan.windows[w].tail(t)
-	}
 	for i := range s.runs {
 		r := &s.runs[i]
-		for _, w := range s.windows {
-			taken := false
-			for k := range s.outputs {
+		g := &s.plan.groups[r.index]
+		for _, ask := range r.asks {
+			a := r.take(s.tails[ask.window])
+			for _, k := range ask.outputs {
 				o := &s.outputs[k]
-				if o.group != r.index || o.window != w || tiledFunc(o.fn) {
-					continue
-				}
 				if o.fn == ApproxPercentile {
-					dst[base+k] = r.ranks.percentile(w, s.tails[w], o.n)
-					continue
+					dst[base+k] = r.ranks.percentile(o.window, s.tails[o.window], o.n)
+				} else {
+					dst[base+k] = a.value(o, g)
 				}
-				if !taken {
-					r.take(&s.acc, s.tails[w])
-					taken = true
-				}
-				dst[base+k] = s.acc.value(o, &s.plan.groups[o.group])
 			}
 		}
 	}

@@ -265,7 +265,7 @@ func TestSweepRepeats(t *testing.T) {
 	b := feature.NewBatch(inputs, 0)
 	const n = 20_000
 	for i := range n {
-		b.Columns[0].Append(feature.OfInt64(r.Int64N(1+r.Int64N(4000))))
+		b.Columns[0].Append(feature.OfInt64(r.Int64N(1 + r.Int64N(4000))))
 		b.Versions = append(b.Versions, feature.Version{EventTime: int64(i) * 4 * minute / 60})
 	}
 	rows := rowsOf(b, true)
