@@ -116,6 +116,7 @@ func (g *group) appendAcc(dst []byte, a *acc) []byte {
 		dst = appendSet(dst, a.distinct)
 	}
 	if g.hll {
+		a.sketch.settle()
 		dst = appendSketch(dst, 'h', a.sketch.fail, func() ([]byte, error) { return a.sketch.hll.ToCompactSlice() })
 	}
 	if g.quantiles {

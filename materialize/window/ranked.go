@@ -50,6 +50,13 @@ func ofRankKey(k uint64) float64 {
 	return math.Float64frombits(^k)
 }
 
+// use makes a window one of those ranked.
+func (r *ranks) use(window int) {
+	if !slices.ContainsFunc(r.windows, func(w rankedWindow) bool { return w.window == window }) {
+		r.windows = append(r.windows, rankedWindow{window: window})
+	}
+}
+
 func (r *ranks) reset() {
 	r.queue = r.queue[:0]
 	for i := range r.windows {

@@ -26,7 +26,8 @@ type running struct {
 	lows, highs   []peak
 	firsts, lasts []held
 	ranks         ranks
-	roomy, limit  int // of any of the lists: past limit, what no window can ask for is dropped
+	values, keyed tally // by the value, and by the secondary key
+	roomy, limit  int   // of any of the lists: past limit, what no window can ask for is dropped
 }
 
 // ask names a window of the plan and the outputs of the group that are of it.
@@ -68,22 +69,30 @@ func (r *running) reset() {
 	r.lows, r.highs = r.lows[:0], r.highs[:0]
 	r.firsts, r.lasts = r.firsts[:0], r.lasts[:0]
 	r.ranks.reset()
+	r.values.reset()
+	r.keyed.reset()
 	r.limit = r.roomy
 }
 
 // add adds rows [from, to).
 func (r *running) add(p *Plan, rows Rows, from, to int) {
 	finest := &p.levels[0]
-	var where, in *feature.Column
+	var where, in, by *feature.Column
 	if r.where >= 0 {
 		where = rows.Columns[r.where]
 	}
 	if r.input >= 0 {
 		in = rows.Columns[r.input]
 	}
+	if r.by >= 0 {
+		by = rows.Columns[r.by]
+	}
 	start, end := r.total.start, int64(math.MinInt64) // of the hop; an end that every event is past
 	for i := from; i < to; i++ {
 		if where != nil && (where.Nums[i] == 0 || where.IsNull(i)) {
+			continue
+		}
+		if by != nil && by.IsNull(i) {
 			continue
 		}
 		v := feature.OfBool(true)
@@ -175,6 +184,12 @@ func (r *running) put(rows Rows, i int, start int64, v feature.Value) {
 	if r.quantiles {
 		r.ranks.add(start, v)
 	}
+	if r.distinct > 0 || r.top > 0 {
+		r.values.add(start, v, feature.Value{})
+	}
+	if r.group.keys > 0 {
+		r.keyed.add(start, rows.Columns[r.by].Value(i), v)
+	}
 }
 
 // beat takes a value into a list of peaks: those it beats, or equals, go. sign is 1 for
@@ -262,6 +277,19 @@ func firstFrom[T any](list []T, tail int64, start func(*T) int64) int {
 		}
 	}
 	return lo
+}
+
+// value is an output of a window with a tail, whose state is a.
+func (r *running) value(o *output, g *group, tail int64, a *acc) feature.Value {
+	switch o.fn {
+	case ApproxPercentile:
+		return r.ranks.percentile(o.window, tail, o.n)
+	case DistinctCount, TopK:
+		return r.values.at(o.window, tail).valueOf(o, g)
+	case CountBy, SumBy:
+		return r.keyed.at(o.window, tail).valueOf(o, g)
+	}
+	return a.value(o, g)
 }
 
 // drop forgets what no window can ask for at t or later.

@@ -119,6 +119,12 @@ func (k *keyed) add(by, v feature.Value, limit int) *keyed {
 			return k
 		}
 	}
+	a.add(v)
+	return k
+}
+
+// add puts one value in.
+func (a *keyAcc) add(v feature.Value) {
 	a.n++
 	switch v.Kind() {
 	case feature.Int64:
@@ -133,7 +139,14 @@ func (k *keyed) add(by, v feature.Value, limit int) *keyed {
 			a.sum.AddFloat(f)
 		}
 	}
-	return k
+}
+
+// sub takes what was put in away again.
+func (a *keyAcc) sub(o *keyAcc) {
+	a.n -= o.n
+	a.posInf -= o.posInf
+	a.negInf -= o.negInf
+	a.sum.Sub(&o.sum)
 }
 
 func (k *keyed) bound(limit int) bool {

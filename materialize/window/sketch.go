@@ -30,15 +30,18 @@ func ofFloatBits(u uint64) feature.Value { return feature.OfFloat64(math.Float64
 
 // sketches are the approximate states of a group.
 type sketches struct {
-	hll  hll.HllSketch
-	kll  *kll.ItemsSketch[float64]
-	fail error // a sketch that cannot be used: the value is invalid
+	hll hll.HllSketch
+	// union is hll with what was merged into it since; nil if nothing was.
+	union hll.Union
+	kll   *kll.ItemsSketch[float64]
+	fail  error // a sketch that cannot be used: the value is invalid
 }
 
 func (s *sketches) add(g *group, v feature.Value) *sketches {
 	if s == nil {
 		s = newSketches(g)
 	}
+	s.settle()
 	if s.fail != nil {
 		return s
 	}
@@ -88,17 +91,17 @@ func (s *sketches) merge(g *group, o *sketches) *sketches {
 		return s
 	}
 	if g.hll {
-		union, err := hll.NewUnion(hllBits)
-		if err == nil {
-			err = union.UpdateSketch(s.hll)
+		if s.union == nil {
+			if s.union, s.fail = hll.NewUnion(hllBits); s.fail == nil {
+				s.fail = s.union.UpdateSketch(s.hll)
+			}
 		}
-		if err == nil {
-			err = union.UpdateSketch(o.hll)
+		if o.settle(); s.fail == nil {
+			s.fail = o.fail
 		}
-		if err == nil {
-			s.hll, err = union.GetResult(hll.TgtHllTypeHll8)
+		if s.fail == nil {
+			s.fail = s.union.UpdateSketch(o.hll)
 		}
-		s.fail = err
 	}
 	if g.quantiles {
 		s.kll.Merge(o.kll)
@@ -106,7 +109,16 @@ func (s *sketches) merge(g *group, o *sketches) *sketches {
 	return s
 }
 
+// settle makes hll whole: a union is kept while more may be merged into it, since its result costs a copy.
+func (s *sketches) settle() {
+	if s.union != nil && s.fail == nil {
+		s.hll, s.fail = s.union.GetResult(hll.TgtHllTypeHll8)
+		s.union = nil
+	}
+}
+
 func (s *sketches) distinct() feature.Value {
+	s.settle()
 	if s.fail != nil {
 		return feature.Invalid()
 	}
@@ -162,7 +174,7 @@ func (f *frequent) merge(o *frequent, _ int) *frequent {
 	return f
 }
 
-// value lists the k most frequent values, the most frequent first, equals by value.
+// value lists the k most frequent values.
 func (f *frequent) value(kind feature.Kind, k int) feature.Value {
 	if f.fail != nil {
 		return feature.Invalid()
@@ -170,10 +182,6 @@ func (f *frequent) value(kind feature.Kind, k int) feature.Value {
 	rows, err := f.sketch.GetFrequentItemsWithThreshold(0, frequencies.ErrorTypeEnum.NoFalseNegatives)
 	if err != nil {
 		return feature.Invalid()
-	}
-	type counted struct {
-		v feature.Value
-		n int64
 	}
 	all := make([]counted, 0, len(rows))
 	for _, r := range rows {
@@ -183,6 +191,17 @@ func (f *frequent) value(kind feature.Kind, k int) feature.Value {
 		}
 		all = append(all, counted{v, r.GetEstimate()})
 	}
+	return mostCounted(all, kind, k)
+}
+
+// counted is a value and how often it came.
+type counted struct {
+	v feature.Value
+	n int64
+}
+
+// mostCounted lists the k most frequent values, the most frequent first, equals by value.
+func mostCounted(all []counted, kind feature.Kind, k int) feature.Value {
 	slices.SortFunc(all, func(a, b counted) int {
 		switch {
 		case a.n > b.n:

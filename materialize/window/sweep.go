@@ -18,9 +18,10 @@ import (
 //   - minima and maxima are kept as the list of those events that no later one beats: the
 //     least of a window is the first of them that lies in it;
 //   - first and last values are lists in the order of versions;
-//   - percentiles are exact, of values kept in order (see ranks);
-//   - sets, sketches and secondary keys are merged from the tiles of a State, whose number
-//     is that of the hops, not of the events.
+//   - sets, the most frequent values and secondary keys are tallies (see tally), percentiles values in
+//     order (see ranks), which every window takes its hops out of;
+//   - sketches of distinct counts are merged from the tiles of a State, whose number is
+//     that of the hops, not of the events.
 //
 // What no window can ask for any more is dropped, so that memory is bounded by the hops of the
 // longest window; but percentiles keep the values in it. A Sweep is used by one goroutine.
@@ -73,7 +74,7 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 	for i, at := range outputs {
 		o := p.outputs[at]
 		s.outputs[i] = o
-		if tiledFunc(o.fn) {
+		if o.fn == ApproxDistinctCount {
 			tiled[o.group].add(o, &p.groups[o.group])
 			slow = append(slow, i)
 		} else {
@@ -94,7 +95,7 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 			n.input, n.where, n.by, n.typ, n.byType = g.input, g.where, g.by, g.typ, g.byType
 			r := running{group: n, index: i, roomy: roomy}
 			for k, o := range s.outputs {
-				if o.group != i || tiledFunc(o.fn) {
+				if o.group != i || o.fn == ApproxDistinctCount {
 					continue
 				}
 				at := slices.IndexFunc(r.asks, func(a ask) bool { return a.window == o.window })
@@ -103,8 +104,13 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 					r.asks = append(r.asks, ask{window: o.window})
 				}
 				r.asks[at].outputs = append(r.asks[at].outputs, k)
-				if o.fn == ApproxPercentile && !slices.ContainsFunc(r.ranks.windows, func(w rankedWindow) bool { return w.window == o.window }) {
-					r.ranks.windows = append(r.ranks.windows, rankedWindow{window: o.window})
+				switch o.fn {
+				case ApproxPercentile:
+					r.ranks.use(o.window)
+				case DistinctCount, TopK:
+					r.values.use(o.window)
+				case CountBy, SumBy:
+					r.keyed.use(o.window)
 				}
 			}
 			s.runs = append(s.runs, r)
@@ -212,11 +218,7 @@ func (s *Sweep) Values(t int64, dst []feature.Value) (values []feature.Value, fo
 			a := r.take(s.tails[ask.window])
 			for _, k := range ask.outputs {
 				o := &s.outputs[k]
-				if o.fn == ApproxPercentile {
-					dst[base+k] = r.ranks.percentile(o.window, s.tails[o.window], o.n)
-				} else {
-					dst[base+k] = a.value(o, g)
-				}
+				dst[base+k] = r.value(o, g, s.tails[o.window], a)
 			}
 		}
 	}
@@ -230,12 +232,3 @@ func (s *Sweep) Values(t int64, dst []feature.Value) (values []feature.Value, fo
 }
 
 var nothingSeen acc
-
-// tiledFunc reports whether a function is merged from tiles.
-func tiledFunc(f Func) bool {
-	switch f {
-	case DistinctCount, ApproxDistinctCount, TopK, CountBy, SumBy:
-		return true
-	}
-	return false
-}

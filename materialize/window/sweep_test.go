@@ -27,7 +27,7 @@ func rowsOf(b *feature.Batch, versions bool) Rows {
 func TestSweepEqualsTheDefinition(t *testing.T) {
 	r := seeded(t)
 	var scratch Scratch
-	for round := range 700 {
+	for round := range 250 {
 		aggs := randomAggregations(r)
 		if len(aggs) == 0 {
 			continue
