@@ -24,6 +24,7 @@ type benchPIT struct {
 	entities int
 	features int
 	spine    int
+	windows  bool
 }
 
 type pitDocument struct {
@@ -32,6 +33,7 @@ type pitDocument struct {
 	Entities int          `json:"entities"`
 	Features int          `json:"features"`
 	Spine    int          `json:"spine"`
+	Windows  bool         `json:"windows"`
 	// Steps are what was done, with the time it took.
 	Steps []pitStep `json:"steps"`
 }
@@ -49,7 +51,8 @@ func (c *cli) benchPITCommand() *cobra.Command {
 		Short: "The point-in-time join",
 		Long: `Ingests synthetic rows and joins a random spine with them, twice: the first join derives the
 sorted table as well. Beside it stands the floor: to read the bytes of the tables once and
-write those of the result.`,
+write those of the result. With --windows the features are windows: the rows' count, and of
+each column the sum, mean and greatest over 1h, 24h, 7d and 30d.`,
 		Args: args(0, 0),
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -61,8 +64,9 @@ write those of the result.`,
 	f := cmd.Flags()
 	f.IntVar(&b.rows, "rows", 500000, "rows of history")
 	f.IntVar(&b.entities, "entities", 50000, "entities they are of")
-	f.IntVar(&b.features, "features", 8, "float64 features")
+	f.IntVar(&b.features, "features", 8, "float64 columns")
 	f.IntVar(&b.spine, "spine", 100000, "rows of the spine")
+	f.BoolVar(&b.windows, "windows", false, "windows of the columns rather than newest rows")
 	return cmd
 }
 
@@ -70,7 +74,7 @@ write those of the result.`,
 const pitDays = 90
 
 func (b *benchPIT) run(ctx context.Context) (err error) {
-	s := bench.Synthetic{Widths: []int{b.features}, Entities: b.entities, Rows: b.rows, Days: pitDays}
+	s := bench.Synthetic{Widths: []int{b.features}, Entities: b.entities, Rows: b.rows, Days: pitDays, Windows: b.windows}
 	r, err := b.c.synthesize(ctx, benchStore{embedded: true}, s)
 	if err != nil {
 		return err
@@ -80,7 +84,7 @@ func (b *benchPIT) run(ctx context.Context) (err error) {
 	if err := s.WriteSpine(spine, b.spine); err != nil {
 		return err
 	}
-	doc := pitDocument{Machine: thisMachine(), Rows: b.rows, Entities: b.entities, Features: b.features, Spine: b.spine}
+	doc := pitDocument{Machine: thisMachine(), Rows: b.rows, Entities: b.entities, Features: b.features, Spine: b.spine, Windows: b.windows}
 	step := func(name string, rows int, run func() error) error {
 		p := b.c.startProgress(name, "rows")
 		defer p.stop()

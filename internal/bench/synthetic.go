@@ -21,6 +21,8 @@ type Synthetic struct {
 	// Days. Default: one for each entity.
 	Rows int
 	Days int // default 1
+	// Windows makes the views aggregate their columns, rather than take the newest row.
+	Windows bool
 	// Online is the online section of the environment, as YAML has it: "{store: embedded}".
 	Online string
 }
@@ -58,9 +60,20 @@ func (s Synthetic) Write(dir string) error {
 		for f := range w {
 			text = fmt.Appendf(text, "  f%d: float64\n", f)
 		}
-		text = fmt.Appendf(text, "---\nkind: FeatureView\nname: %s\nentities: [user]\nsource: %s\nfeatures:\n", View(w), Source(w))
+		text = fmt.Appendf(text, "---\nkind: FeatureView\nname: %s\nentities: [user]\nsource: %s\n", View(w), Source(w))
+		if s.Windows {
+			text = append(text, "aggregations:\n  - {function: count, windows: [1h, 24h, 7d, 30d]}\n"...)
+		} else {
+			text = append(text, "features:\n"...)
+		}
 		for f := range w {
-			text = fmt.Appendf(text, "  - {name: f%d, type: float64, expr: f%d}\n", f, f)
+			if !s.Windows {
+				text = fmt.Appendf(text, "  - {name: f%d, type: float64, expr: f%d}\n", f, f)
+				continue
+			}
+			for _, fn := range []string{"sum", "mean", "max"} {
+				text = fmt.Appendf(text, "  - {function: %s, column: f%d, windows: [1h, 24h, 7d, 30d]}\n", fn, f)
+			}
 		}
 		text = fmt.Appendf(text, "---\nkind: FeatureService\nname: %s\nfeatures: [%s]\n", Service(w), View(w))
 		if err := s.rows(filepath.Join(dir, Source(w)+".csv"), w); err != nil {
