@@ -108,7 +108,7 @@ func (p *pipeline) addView(v registry.ViewGeneration) error {
 // copied makes the pipeline of a view that is fed through an internal topic.
 func (p *pipeline) copied(v registry.ViewGeneration) (*pipeline, error) {
 	topic := InternalTopic(p.group, v)
-	q := &pipeline{cfg: p.cfg, src: p.src, topic: topic, group: topic, log: p.cfg.Logger.With("source", p.src.Name, "view", v.String(), "topic", topic),
+	q := &pipeline{cfg: p.cfg, src: p.src, topic: topic, group: topic, log: p.cfg.Logger.With("source", p.src.Name, "topic", topic),
 		copies: &Repartition{Source: p.src, Topic: topic, Group: CopiersOf(topic)}}
 	q.stats.init(p.src)
 	return q, q.addView(v)

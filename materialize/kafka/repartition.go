@@ -108,7 +108,7 @@ func (k *repartitioner) assigned(ctx context.Context, committed map[string]map[i
 		at := o.EpochOffset().Offset
 		if at < 0 {
 			if copied == nil {
-				if copied, err = k.copied(ctx); err != nil {
+				if copied, err = k.uncommitted(ctx); err != nil {
 					return nil, err
 				}
 			}
@@ -124,6 +124,20 @@ func (k *repartitioner) assigned(ctx context.Context, committed map[string]map[i
 		starts[p] = kgo.NewOffset().At(max(at, all[p].Start))
 	}
 	return map[string]map[int32]kgo.Offset{k.topic: starts}, nil
+}
+
+// uncommitted is what was copied of partitions for which the group has no offset: nothing, unless it has none at all.
+func (k *repartitioner) uncommitted(ctx context.Context) (map[int32]int64, error) {
+	committed, err := kadm.NewClient(k.cluster.cl).FetchOffsets(ctx, k.Group)
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return nil, fmt.Errorf("read the offsets of group %s: %w", k.Group, k.cluster.wrap(err))
+	}
+	for _, at := range committed[k.topic] {
+		if at.Err == nil && at.At >= 0 {
+			return map[int32]int64{}, nil
+		}
+	}
+	return k.copied(ctx)
 }
 
 // copied is, per partition of the source's topic, the offset after the last record that the
