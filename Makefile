@@ -2,7 +2,7 @@
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo build install test test-setup test-spark race lint lint-setup bench fuzz clean
+.PHONY: help demo build install test test-setup test-spark torture race lint lint-setup bench fuzz clean
 
 export GOFLAGS ?= -buildvcs=false
 CACHE    := $(CURDIR)/.cache
@@ -32,6 +32,9 @@ test-setup: ## only set up what the tests need
 
 test-spark: ## `dataset sql --dialect spark` against PySpark 3.5; fetches 400 MB
 	FOREBAY_TEST_SPARK=$$(offline/joinsql/spark.sh $(CACHE)) go test -count=1 -run TestSpark -v ./offline/joinsql
+
+torture: test-setup ## windows streamed under 20 rounds of every fault, on real Kafka and Redis; half an hour
+	FOREBAY_TORTURE=$${FOREBAY_TORTURE:-20} CI=true go test -count=1 -timeout 2h -run 'TestKilledStreams|TestStreamsThatComeAndGo|TestRedisIsKilled|TestRedisFailsOver|TestNetworkStalls|TestBrokersAreKilled' -v ./internal/app
 
 lint: lint-setup ## gofmt, go vet and golangci-lint
 	@test -z "$$(gofmt -l cmd examples internal materialize offline online registry sdk)" || { gofmt -l cmd examples internal materialize offline online registry sdk; echo "run gofmt -w on these" >&2; exit 1; }

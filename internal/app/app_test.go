@@ -18,6 +18,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(tortureEnv); dir != "" {
+		tortured(dir)
+	}
 	goleak.VerifyTestMain(m,
 		// Of libraries, for as long as the process lives.
 		goleak.IgnoreTopFunction("go.opencensus.io/stats/view.(*worker).start"),

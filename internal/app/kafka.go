@@ -42,7 +42,7 @@ func (a *App) kafkaCluster() (*kafka.Cluster, error) {
 	if err != nil {
 		return nil, wrong(err)
 	}
-	cfg := kafka.Config{Brokers: s.Brokers, TLS: secure, Logger: a.log}
+	cfg := kafka.Config{Brokers: s.Brokers, TLS: secure, Logger: a.log, SessionTimeout: a.session}
 	if s.SASL != nil {
 		cfg.SASL = kafka.SASL{Mechanism: s.SASL.Mechanism, Username: s.SASL.Username, Password: string(s.SASL.Password)}
 	}

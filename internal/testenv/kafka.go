@@ -320,6 +320,19 @@ func (b *Brokers) Kill(t testing.TB, n int) {
 	_ = os.Remove(filepath.Join(node.dir, "pid"))
 }
 
+// Pause stops the process of broker n: connections stay open and nothing answers. It goes on when
+// resume is called, or the test ends.
+func (b *Brokers) Pause(t testing.TB, n int) (resume func()) {
+	t.Helper()
+	node := b.nodes[n-1]
+	if err := node.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatalf("kafka: pause broker %d: %v", n, err)
+	}
+	resume = sync.OnceFunc(func() { _ = node.cmd.Process.Signal(syscall.SIGCONT) })
+	t.Cleanup(resume)
+	return resume
+}
+
 // Revive starts broker n again, on its old port and data, and waits until it is back in the cluster.
 func (b *Brokers) Revive(t testing.TB, n int) {
 	t.Helper()

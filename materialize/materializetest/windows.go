@@ -57,12 +57,17 @@ aggregations:
 hop: {24h: 5m}
 `
 
+// WindowFeatures is the YAML of WithWindows, without the views of newest rows.
+func WindowFeatures(topic string, key ...string) string {
+	return fmt.Sprintf(windowViews, topic, strings.Join(key, ", "))
+}
+
 // WithWindows is Project with two windowed views more, user_windows and shop_windows; its topic is
 // keyed by some columns.
 func WithWindows(topic, format string, key ...string) (*registry.Project, error) {
 	repo, diagnostics := spec.LoadFS(fstest.MapFS{
 		"forebay.yaml":  {Data: []byte("version: 1\nproject: test\n")},
-		"features.yaml": {Data: []byte(fmt.Sprintf(windowViews, topic, strings.Join(key, ", ")))},
+		"features.yaml": {Data: []byte(WindowFeatures(topic, key...))},
 	})
 	if len(diagnostics) > 0 {
 		return nil, fmt.Errorf("%w", diagnostics)
