@@ -229,7 +229,11 @@ func source(head *registry.Revision, name string) (*registry.Source, error) {
 
 // unknown says that a name is not there, and which are.
 func unknown(code, what, name string, have []string) error {
-	e := &Error{Code: code, Err: fmt.Errorf("there is no %s %q%s", what, name, nearest.Hint(name, have))}
+	msg := fmt.Sprintf("there is no %s %q", what, name)
+	if hint := nearest.Hint(name, have); hint != "" {
+		msg += "; " + hint
+	}
+	e := &Error{Code: code, Err: errors.New(msg)}
 	if len(have) > 0 {
 		e.Hint = "There is: " + strings.Join(have, ", ") + "."
 	}

@@ -18,21 +18,18 @@ type Shown struct {
 	YAML string `json:"-"` // as it would be declared
 }
 
-// Show finds a definition by kind, as YAML calls it in any case, and name.
+// Show finds a definition by kind, as lineage.ParseKind reads it, and name.
 func (a *App) Show(ctx context.Context, kind, name string) (*Shown, error) {
 	list, err := a.List(ctx)
 	if err != nil {
 		return nil, err
 	}
-	known := lineage.Kind("")
-	var kinds []string
-	for _, k := range lineage.Kinds() {
-		kinds = append(kinds, string(k))
-		if strings.EqualFold(string(k), kind) {
-			known = k
+	known, ok := lineage.ParseKind(kind)
+	if !ok {
+		var kinds []string
+		for _, k := range lineage.Kinds() {
+			kinds = append(kinds, string(k))
 		}
-	}
-	if known == "" {
 		return nil, unknown(api.CodeUnknownKind, "kind", kind, kinds)
 	}
 	var names []string

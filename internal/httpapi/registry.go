@@ -9,28 +9,29 @@ import (
 
 	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/registry"
+	"github.com/forebay/forebay/registry/lineage"
 )
 
-// kinds are the kinds of definitions: as YAML names them, as paths do, and how
+// kinds are the kinds of definitions, as paths name them in the documentation, and how
 // to list them.
 var kinds = []struct {
-	yaml  string
-	paths []string // the first is the one in the documentation
-	list  func(p *registry.Project) []named
+	kind lineage.Kind
+	path string
+	list func(p *registry.Project) []named
 }{
-	{"Entity", []string{"entities", "entity"}, func(p *registry.Project) []named {
+	{lineage.Entity, "entities", func(p *registry.Project) []named {
 		return list(p.Entities, func(d registry.Entity) string { return d.Name })
 	}},
-	{"Source", []string{"sources", "source"}, func(p *registry.Project) []named {
+	{lineage.Source, "sources", func(p *registry.Project) []named {
 		return list(p.Sources, func(d registry.Source) string { return d.Name })
 	}},
-	{"FeatureView", []string{"feature-views", "feature-view", "featureviews", "featureview", "views", "view"}, func(p *registry.Project) []named {
+	{lineage.View, "feature-views", func(p *registry.Project) []named {
 		return list(p.Views, func(d registry.FeatureView) string { return d.Name })
 	}},
-	{"OnDemandFeatureView", []string{"on-demand-feature-views", "on-demand-feature-view", "ondemandfeatureviews", "ondemandfeatureview", "on-demand-views", "on-demand-view", "on-demand"}, func(p *registry.Project) []named {
+	{lineage.OnDemandView, "on-demand-feature-views", func(p *registry.Project) []named {
 		return list(p.OnDemand, func(d registry.OnDemandView) string { return d.Name })
 	}},
-	{"FeatureService", []string{"feature-services", "feature-service", "featureservices", "featureservice", "services", "service"}, func(p *registry.Project) []named {
+	{lineage.Service, "feature-services", func(p *registry.Project) []named {
 		return list(p.Services, func(d registry.Service) string { return d.Name })
 	}},
 }
@@ -50,21 +51,20 @@ func list[T any](definitions []T, name func(T) string) []named {
 }
 
 // definitionsOf finds the definitions that a path asks for.
-func (s *Server) definitionsOf(c echo.Context) (r *registry.Revision, kind string, all []named, err error) {
+func (s *Server) definitionsOf(c echo.Context) (r *registry.Revision, kind lineage.Kind, all []named, err error) {
 	if r, err = s.engine.Revision(c.Request().Context()); err != nil {
 		return nil, "", nil, err
 	}
-	asked := strings.ReplaceAll(strings.ToLower(param(c, "kind")), "_", "-")
+	asked := param(c, "kind")
+	kind, _ = lineage.ParseKind(asked)
 	var known []string
 	for _, k := range kinds {
-		for _, path := range k.paths {
-			if path == asked {
-				return r, k.yaml, k.list(r.Project), nil
-			}
+		if k.kind == kind {
+			return r, kind, k.list(r.Project), nil
 		}
-		known = append(known, k.paths[0])
+		known = append(known, k.path)
 	}
-	return nil, "", nil, failed(http.StatusNotFound, api.CodeUnknownKind, "unknown kind %q: want one of %s%s", param(c, "kind"), strings.Join(known, ", "), hint(asked, known))
+	return nil, "", nil, failed(http.StatusNotFound, api.CodeUnknownKind, "unknown kind %q: want one of %s%s", asked, strings.Join(known, ", "), hint(asked, known))
 }
 
 // definitions answers GET /v1/registry/{kind}.
@@ -73,7 +73,7 @@ func (s *Server) definitions(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	out := api.Definitions{Revision: r.ID, Kind: kind, Items: make([]json.RawMessage, len(all))}
+	out := api.Definitions{Revision: r.ID, Kind: string(kind), Items: make([]json.RawMessage, len(all))}
 	for i, d := range all {
 		if out.Items[i], err = json.Marshal(d.definition); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (s *Server) definition(c echo.Context) error {
 			names[i] = d.name
 			continue
 		}
-		out := api.Definition{Revision: r.ID, Kind: kind}
+		out := api.Definition{Revision: r.ID, Kind: string(kind)}
 		if out.Definition, err = json.Marshal(d.definition); err != nil {
 			return err
 		}

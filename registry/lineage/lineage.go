@@ -11,6 +11,7 @@ package lineage
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"github.com/forebay/forebay/registry"
 )
@@ -29,6 +30,24 @@ const (
 
 // Kinds are all kinds, in the order in which values flow.
 func Kinds() []Kind { return []Kind{Entity, Source, View, OnDemandView, Service} }
+
+// ParseKind finds the kind that somebody means: as YAML calls it, in any case, its
+// words parted by - or _ or not at all, the last one in the plural, or without
+// "feature": views, on_demand_view, service.
+func ParseKind(name string) (Kind, bool) {
+	folded := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(name))
+	if singular, plural := strings.CutSuffix(folded, "ies"); plural {
+		folded = singular + "y"
+	}
+	folded = strings.TrimSuffix(folded, "s")
+	for _, k := range Kinds() {
+		whole := strings.ToLower(string(k))
+		if folded == whole || folded == strings.Replace(whole, "feature", "", 1) || (k == OnDemandView && folded == "ondemand") {
+			return k, true
+		}
+	}
+	return "", false
+}
 
 // Node is one definition.
 type Node struct {

@@ -65,3 +65,23 @@ func TestGraph(t *testing.T) {
 		t.Errorf("a project that is not there has %v", n)
 	}
 }
+
+func TestParseKind(t *testing.T) {
+	for want, names := range map[Kind][]string{
+		Entity: {"Entity", "entity", "entities"}, Source: {"Source", "sources"},
+		View:         {"FeatureView", "featureview", "feature_view", "feature-views", "view", "views"},
+		OnDemandView: {"OnDemandFeatureView", "on_demand_feature_view", "on-demand-views", "on-demand"},
+		Service:      {"FeatureService", "feature-service", "services"},
+	} {
+		for _, name := range names {
+			if got, ok := ParseKind(name); got != want || !ok {
+				t.Errorf("%s: got %q, want %q", name, got, want)
+			}
+		}
+	}
+	for _, name := range []string{"", "s", "feature", "feature-veiws", "ies"} {
+		if got, ok := ParseKind(name); ok {
+			t.Errorf("%q: got %q", name, got)
+		}
+	}
+}
