@@ -20,6 +20,8 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/forebay/forebay/internal/api"
+	"github.com/forebay/forebay/internal/plainhttp"
 	"github.com/forebay/forebay/internal/telemetry"
 )
 
@@ -134,9 +136,16 @@ type Server struct {
 
 	mu      sync.Mutex
 	server  *http.Server
+	front   *plainhttp.Front
 	serving chan struct{} // closed when Serve has returned
 	stopped bool
 }
+
+// plainTargets are the requests that are many and small.
+var plainTargets = []string{"POST " + api.PathFeatures, "POST /get-online-features"}
+
+// drainGrace is for how long Stop answers lookups that were on their way over idle connections.
+const drainGrace = 100 * time.Millisecond
 
 // New makes a server that is not started; its Handler works already.
 func New(o Options) (*Server, error) {
@@ -188,13 +197,23 @@ func (s *Server) Start(ctx context.Context, listen string) (net.Addr, error) {
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		Protocols:         &protocols,
 	}
+	s.front = plainhttp.New(plainhttp.Options{
+		Handler: s.echo, Targets: plainTargets, Log: s.log,
+		HeaderTimeout: s.cfg.HeaderTimeout, IdleTimeout: s.cfg.IdleTimeout, DrainGrace: drainGrace,
+	})
 	s.serving = make(chan struct{})
-	go func(server *http.Server, done chan struct{}) {
+	go func(server *http.Server, front *plainhttp.Front, done chan struct{}) {
 		defer close(done)
-		if err := server.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
-			s.log.Error("http server stopped serving", "address", l.Addr().String(), "error", err)
+		var both sync.WaitGroup
+		defer both.Wait()
+		for _, serve := range []func() error{func() error { return front.Serve(l) }, func() error { return server.Serve(front.Rest()) }} {
+			both.Go(func() {
+				if err := serve(); err != nil && !errors.Is(err, http.ErrServerClosed) {
+					s.log.Error("http server stopped serving", "address", l.Addr().String(), "error", err)
+				}
+			})
 		}
-	}(s.server, s.serving)
+	}(s.server, s.front, s.serving)
 	return l.Addr(), nil
 }
 
@@ -210,9 +229,11 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
 	defer cancel()
-	err := s.server.Shutdown(ctx)
+	plain := make(chan error, 1)
+	go func() { plain <- s.front.Shutdown(ctx) }()
+	err := errors.Join(s.server.Shutdown(ctx), <-plain)
 	if err != nil {
-		err = fmt.Errorf("http server: requests were cut off: %w", errors.Join(err, s.server.Close()))
+		err = fmt.Errorf("http server: requests were cut off: %w", errors.Join(err, s.server.Close(), s.front.Close()))
 	}
 	<-s.serving
 	s.server = nil
