@@ -59,8 +59,8 @@ type App struct {
 	command string
 	log     *slog.Logger
 	metrics *prometheus.Registry
-	clock   func() time.Time   // of lookups
-	wall    func() time.Time   // of everything else; time.Now outside tests
+	clock   func() time.Time // of lookups
+	wall    func() time.Time // of everything else; time.Now outside tests
 	// session is after how long Kafka takes a silent member of a group for dead; 0 for its own default. Tests shorten it.
 	session time.Duration
 	corrupt prometheus.Counter // online records that could not be read
