@@ -40,7 +40,7 @@ func (c *cli) demoCommand() *cobra.Command {
 		Short: "Run the whole path on real flights, with nothing installed",
 		Long: `Takes real flights through everything: apply, ingest, materialize, events through an in-process
 Kafka, lookups over HTTP, a training dataset. Then it compares the values served online with
-the point-in-time ones and fails on any difference. All of it happens in a temporary folder,
+the point-in-time ones, runs verify, and fails on any difference. All of it happens in a temporary folder,
 unless --keep names one to play with afterwards. The flights are of 2001, and so is the
 demo's clock: it stands at the last flight.`,
 		Args: args(0, 0),
@@ -91,6 +91,7 @@ type demo struct {
 	dataset     string    // its ID
 	steps       []demoStep
 	compared    int64
+	verified    int64 // by forebay verify
 	statuses    map[sdk.Status]int64
 	differences []string
 }
@@ -240,9 +241,22 @@ func (d *demo) use(ctx context.Context, a *app.App, url string) (err error) {
 	}); err != nil {
 		return err
 	}
-	return d.step("compare online with point-in-time", "values", func(func(int64, int64)) (int64, error) {
+	if err := d.step("compare online with point-in-time", "values", func(func(int64, int64)) (int64, error) {
 		err := d.compare(ctx, a, asked, found)
 		return d.compared, err
+	}); err != nil {
+		return err
+	}
+	return d.step("verify what is served", "values", func(progress func(int64, int64)) (int64, error) {
+		v, err := a.Verify(ctx, app.VerifyOptions{Service: demoService, Progress: progress})
+		if err != nil {
+			return 0, err
+		}
+		d.verified = int64(v.Values())
+		for _, m := range v.Mismatches {
+			d.differences = append(d.differences, fmt.Sprintf("%s of %s: %s: %s", m.View, m.Entity, m.Reason, m.Message))
+		}
+		return d.verified, nil
 	})
 }
 
@@ -368,9 +382,10 @@ func (d *demo) finish() error {
 			Steps       []demoStep `json:"steps"`
 			Dataset     string     `json:"dataset"`
 			Compared    int64      `json:"compared"`
+			Verified    int64      `json:"verified"`
 			Differences []string   `json:"differences"`
 			Dir         string     `json:"dir,omitempty"`
-		}{d.steps, d.dataset, d.compared, append([]string{}, d.differences...), d.keptDir()}); err != nil {
+		}{d.steps, d.dataset, d.compared, d.verified, append([]string{}, d.differences...), d.keptDir()}); err != nil {
 			return err
 		}
 	}
@@ -388,7 +403,7 @@ func (d *demo) finish() error {
 		for i, diff := range d.differences[:min(n, shown)] {
 			_, _ = fmt.Fprintf(c.stderr, "%3d  %s\n", i+1, diff)
 		}
-		return &app.Error{Code: "differences", Err: fmt.Errorf("%d of %d values served online differ from the point-in-time ones", n, d.compared)}
+		return &app.Error{Code: "differences", Err: fmt.Errorf("%d of %d values served online differ from the point-in-time ones", n, d.compared+d.verified)}
 	}
 	c.printf("\n%s values served online and joined point-in-time: no difference.\n", count(d.compared))
 	for i, status := range slices.Sorted(maps.Keys(d.statuses)) {
@@ -405,6 +420,8 @@ func (d *demo) finish() error {
 		c.printf("  %s demo --keep %s\n", command, dir)
 	}
 	c.printf("  %s -C %s get --service %s --at %s origin=SFO destination=JFK scheduled_distance=2586\n", command, dir, demoService, d.at.Format(time.RFC3339))
+	c.printf("  %s -C %s verify --service %s --at %s\n", command, dir, demoService, d.at.Format(time.RFC3339))
+	c.printf("  %s -C %s test\n", command, dir)
 	c.printf("  %s -C %s dev\n", command, dir)
 	if d.kept {
 		c.printf("  %s -C %s status\n", command, dir)
