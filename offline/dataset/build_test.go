@@ -496,6 +496,38 @@ func TestNothingIsLeft(t *testing.T) {
 	}
 }
 
+// full is a disk with room for some records.
+type full struct{ records int }
+
+var errFull = errors.New("no space left on device")
+
+func (f *full) Write(arrow.Record) error {
+	if f.records--; f.records < 0 {
+		return errFull
+	}
+	return nil
+}
+
+func (f *full) Close() error { return nil }
+
+// TestDiskFull: what stops the writer stops the build, and is what is told.
+func TestDiskFull(t *testing.T) {
+	w := newWorld(t, 50_000)
+	req := Request{Selection: resolve(t, false, refs...), Revision: revision(project()), Spine: w.spine(t, ".parquet")}
+	for records := range 4 {
+		run, err := (&Builder{Store: w.store}).Start(t.Context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := run.writeTo(t.Context(), &full{records}); !errors.Is(err, errFull) {
+			t.Errorf("after %d records: %v", records, err)
+		}
+		if err := run.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestWithoutRoles computes on-demand features of the request alone, and an empty spine.
 func TestWithoutRoles(t *testing.T) {
 	w := newWorld(t, 10)

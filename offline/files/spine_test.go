@@ -12,11 +12,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/apache/arrow/go/v17/arrow"
 	"github.com/apache/arrow/go/v17/arrow/array"
+	"github.com/apache/arrow/go/v17/arrow/memory"
 
 	"github.com/forebay/forebay/registry/feature"
 )
@@ -288,8 +290,35 @@ func TestOutput(t *testing.T) {
 	if _, err := Create(filepath.Join(dir, "no", "o.csv"), schema); err == nil || !strings.Contains(err.Error(), "o.csv") {
 		t.Errorf("got %v", err)
 	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	for _, ext := range []string{".csv", ".ndjson", ".parquet", ".arrows"} { // a disk that is full: no half file
+		full := filepath.Join(dir, "full"+ext)
+		for room := 0; room < 1200; room += 100 {
+			o, err := Create(full, schema)
+			if err != nil {
+				t.Fatal(err)
+			}
+			disk := &shortDisk{room: room}
+			o.buf.Reset(disk)
+			b := array.NewInt64Builder(memory.DefaultAllocator)
+			for i := range int64(1000) {
+				b.Append(i * i * 12345)
+			}
+			err = o.Write(array.NewRecord(schema, []arrow.Array{b.NewArray()}, 1000))
+			if err == nil {
+				err = o.Commit()
+			} else if aerr := o.Abort(); aerr != nil {
+				t.Error(aerr)
+			}
+			if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), "full"+ext) || names() != "" {
+				t.Fatalf("%s, %d bytes: %v, left %q", ext, room, err, names())
+			}
+		}
+	}
 	union := arrow.NewSchema([]arrow.Field{{Name: "d", Type: &arrow.DurationType{}}}, nil)
-	if _, err := Create(path, union); err == nil || !strings.Contains(err.Error(), `column "d"`) || names() != "o.csv" {
+	if _, err := Create(path, union); err == nil || !strings.Contains(err.Error(), `column "d"`) || names() != "" {
 		t.Errorf("got %v, there is %q", err, names())
 	}
 }
@@ -512,4 +541,16 @@ func rewrite(t *testing.T, f File, to string) ([]byte, error) {
 		t.Fatal(err)
 	}
 	return os.ReadFile(to)
+}
+
+// shortDisk is a disk with so many bytes of room.
+type shortDisk struct{ room int }
+
+func (d *shortDisk) Write(b []byte) (int, error) {
+	n := min(len(b), d.room)
+	d.room -= n
+	if n < len(b) {
+		return n, syscall.ENOSPC
+	}
+	return n, nil
 }
