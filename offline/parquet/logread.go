@@ -31,7 +31,7 @@ func (s *Store) readLog(ctx context.Context, src *registry.Source, log *tableSta
 		if cols[i] != nil {
 			return nil
 		}
-		cols[i] = feature.NewColumn(cs[i].Name, cs[i].Type, logBatch)
+		cols[i] = feature.NewColumn(cs[i].Name, cs[i].Type, int(min(logBatch, df.Count())))
 		read[i], err = r.newColumnReader(cs[i])
 		return err
 	}

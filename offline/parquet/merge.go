@@ -46,7 +46,7 @@ func merge(ctx context.Context, l *layout, files []*sortedFile, filter mergeFilt
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	m := &merger{files: files, pos: make([]int, len(files)), words: make([][]uint64, len(files)), times: make([][]int64, len(files)), filter: filter, emit: emit, out: feature.NewBatch(l.fields, blockRows)}
+	m := &merger{files: files, pos: make([]int, len(files)), words: make([][]uint64, len(files)), times: make([][]int64, len(files)), filter: filter, emit: emit, out: feature.NewBatch(l.fields, 0)}
 	for i := range files {
 		ok, err := m.load(i)
 		if err != nil {

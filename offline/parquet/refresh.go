@@ -231,7 +231,7 @@ func (s *Store) derive(ctx context.Context, v registry.ViewGeneration, log *tabl
 			err = e
 		}
 	}()
-	rows := feature.NewBatch(out.l.fields, logBatch)
+	rows := feature.NewBatch(out.l.fields, 0)
 	parts, spare := out.newParts(), out.newParts()
 	held := 0
 	memory := min(s.memory/3, maxBatch) // of one of the two runs; the sort and the files take the rest

@@ -42,9 +42,9 @@ type encoder struct {
 }
 
 func newEncoder(l *layout) *encoder {
-	e := &encoder{l: l, invalid: feature.NewColumn(colInvalid, feature.TypeBytes, blockRows), bucket: feature.NewColumn(colBucket, feature.TypeInt64, blockRows)}
+	e := &encoder{l: l, invalid: feature.NewColumn(colInvalid, feature.TypeBytes, 0), bucket: feature.NewColumn(colBucket, feature.TypeInt64, 0)}
 	for i, c := range l.version() {
-		e.version[i] = feature.NewColumn(c.Name, c.Type, blockRows)
+		e.version[i] = feature.NewColumn(c.Name, c.Type, 0)
 	}
 	return e
 }
@@ -146,6 +146,7 @@ func (s *Store) openSorted(ctx context.Context, l *layout, features []int, path 
 	}
 	f := &sortedFile{ctx: ctx, l: l, r: r, features: features, rows: rows, keys: pit.NewKeys(l.types), known: known,
 		invalid: feature.NewColumn(colInvalid, feature.TypeBytes, 0)}
+	block := int(min(rows, blockRows))
 	open := func(c column) *columnReader {
 		cr, e := r.newColumnReader(c)
 		if e != nil && err == nil {
@@ -154,16 +155,16 @@ func (s *Store) openSorted(ctx context.Context, l *layout, features []int, path 
 		return cr
 	}
 	for _, c := range l.columns[:l.keys] {
-		f.keyCols = append(f.keyCols, feature.NewColumn(c.Name, c.Type, blockRows))
+		f.keyCols = append(f.keyCols, feature.NewColumn(c.Name, c.Type, block))
 		f.keyRead = append(f.keyRead, open(c))
 	}
 	for i, c := range l.version() {
-		f.verCols[i] = feature.NewColumn(c.Name, c.Type, blockRows)
+		f.verCols[i] = feature.NewColumn(c.Name, c.Type, block)
 		f.verRead[i] = open(c)
 	}
 	for _, j := range features {
 		c := l.features()[j]
-		f.featCols = append(f.featCols, feature.NewColumn(c.Name, c.Type, blockRows))
+		f.featCols = append(f.featCols, feature.NewColumn(c.Name, c.Type, block))
 		f.featRead = append(f.featRead, open(c))
 	}
 	if r.hasValues(l.invalid()) {

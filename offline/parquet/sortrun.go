@@ -137,8 +137,8 @@ func (o *sorter) create(dir string, bucket int) (*fileWriter, error) {
 }
 
 func (o *sorter) writeSorted(ctx context.Context, w *fileWriter, rows *feature.Batch, part []sortEntry, bucket int) error {
-	enc, out := newEncoder(o.l), feature.NewBatch(o.l.fields, blockRows)
-	order := make([]uint32, 0, blockRows)
+	enc, out := newEncoder(o.l), feature.NewBatch(o.l.fields, min(blockRows, len(part)))
+	order := make([]uint32, 0, min(blockRows, len(part)))
 	for len(part) > 0 {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)

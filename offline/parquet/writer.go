@@ -92,7 +92,7 @@ func (w *fileWriter) write(cols []*feature.Column, from, to int) error {
 func (w *fileWriter) keep(cols []*feature.Column, from, to int) {
 	if w.rest == nil {
 		for _, c := range w.columns {
-			w.rest = append(w.rest, feature.NewColumn(c.Name, c.Type, pageRows))
+			w.rest = append(w.rest, feature.NewColumn(c.Name, c.Type, 0))
 		}
 	}
 	for i, c := range cols {
