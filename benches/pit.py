@@ -29,7 +29,7 @@ names = [f"f{i}" for i in range(8)]
 work = tempfile.mkdtemp(prefix="forebay-bench-")
 os.chdir(work)
 
-DUCK = "import duckdb, sys; db = duckdb.connect(config={'threads': 2}); db.execute(sys.argv[1])"
+DUCK = "import duckdb, sys; db = duckdb.connect(config={'threads': 2}); db.execute('set enable_progress_bar = false'); db.execute(sys.argv[1])"
 FLOOR = ("import pyarrow.parquet as pq, sys; pq.read_table('rows.parquet', columns=sys.argv[2].split(',')); t = pq.read_table(sys.argv[1]); "
          "pq.write_table(t, 'floor.parquet')")
 

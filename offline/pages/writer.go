@@ -53,7 +53,6 @@ type Writer struct {
 	leaves []*leaf
 	footer format.FileMetaData
 	index  []chunkIndex // of every chunk written, in order
-	rows   int64        // in the row group
 }
 
 // chunkIndex is what is written of a chunk after the row groups.

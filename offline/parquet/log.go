@@ -173,7 +173,7 @@ func (a *appender) Write(ctx context.Context, rows *feature.Batch) error {
 		a.w = w
 	}
 	cols := append(append(make([]*feature.Column, 0, len(a.columns)), rows.Columns...), a.meta.Columns...)
-	if err := a.w.write(cols, 0, rows.Rows); err != nil {
+	if err := a.w.write(cols, rows.Rows); err != nil {
 		return fmt.Errorf("log of source %s: %w", a.src.Name, err)
 	}
 	a.rows += int64(rows.Rows)

@@ -244,7 +244,7 @@ func (s *Store) copyRows(ctx context.Context, w *fileWriter, columns []column, c
 				return err
 			}
 		}
-		if err := w.write(cols, 0, n); err != nil {
+		if err := w.write(cols, n); err != nil {
 			return err
 		}
 	}

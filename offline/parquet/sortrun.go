@@ -154,7 +154,7 @@ func (o *sorter) writeSorted(ctx context.Context, w *fileWriter, rows *feature.B
 			gather(out.Columns[j], c, order)
 		}
 		out.Rows = n
-		if err := w.write(enc.encode(out, bucket), 0, n); err != nil {
+		if err := w.write(enc.encode(out, bucket), n); err != nil {
 			return err
 		}
 		part = part[n:]
@@ -225,7 +225,7 @@ func (o *sorter) mergeInto(ctx context.Context, parts []iceberg.DataFile, bucket
 	}
 	enc := newEncoder(o.l)
 	err = merge(ctx, o.l, open, mergeFilter{}, func(b *feature.Batch) error {
-		return w.write(enc.encode(b, bucket), 0, b.Rows)
+		return w.write(enc.encode(b, bucket), b.Rows)
 	})
 	if err != nil {
 		return nil, errors.Join(err, w.abort())

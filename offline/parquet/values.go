@@ -106,7 +106,7 @@ func lists(spec *column, c *feature.Column, from, to int, v *pages.Values) (page
 		v.Offsets = append(v.Offsets, 0)
 	}
 	for row := from; row < to; row++ {
-		n := 0
+		var n int
 		switch {
 		case c.IsNull(row):
 			if spec.required {

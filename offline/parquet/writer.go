@@ -65,18 +65,18 @@ func newFileWriter(fs FS, path, table string, columns []column, temporary bool) 
 	return w, nil
 }
 
-// write appends rows [from, to) of the columns, which are in the order of the
+// write appends rows, the first of the columns, which are in the order of the
 // writer's; a nil one is all null.
-func (w *fileWriter) write(cols []*feature.Column, from, to int) error {
-	for from < to {
-		if w.restLen == 0 && to-from >= pageRows {
+func (w *fileWriter) write(cols []*feature.Column, rows int) error {
+	for from := 0; from < rows; {
+		if w.restLen == 0 && rows-from >= pageRows {
 			if err := w.page(cols, from, from+pageRows); err != nil {
 				return w.fail(err)
 			}
 			from += pageRows
 			continue
 		}
-		n := min(to-from, pageRows-w.restLen)
+		n := min(rows-from, pageRows-w.restLen)
 		w.keep(cols, from, from+n)
 		from += n
 		if w.restLen == pageRows {
