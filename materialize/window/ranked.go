@@ -16,6 +16,7 @@ import (
 type ranks struct {
 	queue   []ranked // values by hop, of which some are in no window any more
 	windows []rankedWindow
+	bounded bool // some window is not endless, so that the queue is kept
 }
 
 type ranked struct {
@@ -25,10 +26,11 @@ type ranked struct {
 
 // rankedWindow is what a window holds.
 type rankedWindow struct {
-	window int // of the plan
-	head   int // the first of the queue that it holds
-	n      int
-	blocks [][]uint64 // keys in order
+	window  int // of the plan
+	endless bool
+	head    int // the first of the queue that it holds; of no meaning where it is endless
+	n       int
+	blocks  [][]uint64 // keys in order
 }
 
 // blockKeys is how many keys a block has at most; one that is full is cut in half.
@@ -50,10 +52,11 @@ func ofRankKey(k uint64) float64 {
 	return math.Float64frombits(^k)
 }
 
-// use makes a window one of those ranked.
-func (r *ranks) use(window int) {
+// use makes a window of the plan one of those ranked; an endless one lets no value go.
+func (r *ranks) use(window int, endless bool) {
 	if !slices.ContainsFunc(r.windows, func(w rankedWindow) bool { return w.window == window }) {
-		r.windows = append(r.windows, rankedWindow{window: window})
+		r.windows = append(r.windows, rankedWindow{window: window, endless: endless})
+		r.bounded = r.bounded || !endless
 	}
 }
 
@@ -61,13 +64,15 @@ func (r *ranks) reset() {
 	r.queue = r.queue[:0]
 	for i := range r.windows {
 		w := &r.windows[i]
-		*w = rankedWindow{window: w.window}
+		*w = rankedWindow{window: w.window, endless: w.endless}
 	}
 }
 
 func (r *ranks) add(start int64, v feature.Value) {
 	key := rankKey(v)
-	r.queue = append(r.queue, ranked{start, key})
+	if r.bounded {
+		r.queue = append(r.queue, ranked{start, key})
+	}
 	for i := range r.windows {
 		r.windows[i].add(key)
 	}
@@ -76,12 +81,25 @@ func (r *ranks) add(start int64, v feature.Value) {
 // percentile is the least value of a window with a tail that at least p percent are not above.
 func (r *ranks) percentile(window int, tail int64, p int) feature.Value {
 	w := &r.windows[slices.IndexFunc(r.windows, func(w rankedWindow) bool { return w.window == window })]
+	if !w.endless {
+		r.pass(w, tail)
+	}
+	if w.n == 0 {
+		return feature.Value{}
+	}
+	return feature.OfFloat64(ofRankKey(w.at(max(1, (w.n*p+99)/100) - 1)))
+}
+
+// pass takes out of a window what its tail has passed, and forgets what all have.
+func (r *ranks) pass(w *rankedWindow, tail int64) {
 	for ; w.head < len(r.queue) && r.queue[w.head].start < tail; w.head++ {
 		w.remove(r.queue[w.head].key)
 	}
 	passed := len(r.queue)
 	for i := range r.windows {
-		passed = min(passed, r.windows[i].head)
+		if w := &r.windows[i]; !w.endless {
+			passed = min(passed, w.head)
+		}
 	}
 	if passed > spare && passed > len(r.queue)/2 {
 		r.queue = slices.Delete(r.queue, 0, passed)
@@ -89,10 +107,6 @@ func (r *ranks) percentile(window int, tail int64, p int) feature.Value {
 			r.windows[i].head -= passed
 		}
 	}
-	if w.n == 0 {
-		return feature.Value{}
-	}
-	return feature.OfFloat64(ofRankKey(w.at(max(1, (w.n*p+99)/100) - 1)))
 }
 
 // block is the first block whose last key is not below key; the last one if there is none.

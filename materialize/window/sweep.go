@@ -24,7 +24,7 @@ import (
 //     that of the hops, not of the events.
 //
 // What no window can ask for any more is dropped, so that memory is bounded by the hops of the
-// longest window; but percentiles keep the values in it. A Sweep is used by one goroutine.
+// longest window, and by their different values; but percentiles keep every value in it. A Sweep is used by one goroutine.
 type Sweep struct {
 	plan    *Plan
 	outputs []output
@@ -104,13 +104,14 @@ func (p *Plan) Sweep(outputs []int) *Sweep {
 					r.asks = append(r.asks, ask{window: o.window})
 				}
 				r.asks[at].outputs = append(r.asks[at].outputs, k)
+				endless := p.windows[o.window].Length == feature.Lifetime
 				switch o.fn {
 				case ApproxPercentile:
-					r.ranks.use(o.window)
+					r.ranks.use(o.window, endless)
 				case DistinctCount, TopK:
-					r.values.use(o.window)
+					r.values.use(o.window, endless)
 				case CountBy, SumBy:
-					r.keyed.use(o.window)
+					r.keyed.use(o.window, endless)
 				}
 			}
 			s.runs = append(s.runs, r)

@@ -15,6 +15,7 @@ type tally struct {
 	dropped int            // how many were before the first of hops
 	last    map[string]int // of a key the last of hops, counted with those dropped
 	windows []tallyWindow
+	bounded bool // some window is not endless, so that hops are kept
 }
 
 // tallied is what a hop holds of one key.
@@ -26,9 +27,10 @@ type tallied struct {
 
 // tallyWindow is what a window holds.
 type tallyWindow struct {
-	window int // of the plan
-	head   int // the first of hops that it holds
-	keyed  keyed
+	window  int // of the plan
+	endless bool
+	head    int // the first of hops that it holds; of no meaning where it is endless
+	keyed   keyed
 }
 
 func (t *tally) reset() {
@@ -39,27 +41,31 @@ func (t *tally) reset() {
 	t.hops, t.dropped = t.hops[:0], 0
 	t.last = map[string]int{}
 	for i := range t.windows {
-		t.windows[i] = tallyWindow{window: t.windows[i].window, keyed: keyed{keys: map[string]*keyAcc{}}}
+		w := &t.windows[i]
+		w.head, w.keyed = 0, keyed{keys: map[string]*keyAcc{}}
 	}
 }
 
-// use makes a window one of those counted.
-func (t *tally) use(window int) {
+// use makes a window of the plan one of those counted; an endless one lets no hop go.
+func (t *tally) use(window int, endless bool) {
 	if !slices.ContainsFunc(t.windows, func(w tallyWindow) bool { return w.window == window }) {
-		t.windows = append(t.windows, tallyWindow{window: window})
+		t.windows = append(t.windows, tallyWindow{window: window, endless: endless})
+		t.bounded = t.bounded || !endless
 	}
 }
 
 // add puts an event into its hop and into every window.
 func (t *tally) add(start int64, by, v feature.Value) {
-	key := cell(by)
-	i, ok := t.last[key]
-	if i -= t.dropped; !ok || i < 0 || t.hops[i].start != start {
-		i = len(t.hops)
-		t.hops = append(t.hops, tallied{start: start, key: key})
-		t.last[key] = i + t.dropped
+	if t.bounded {
+		key := cell(by)
+		i, ok := t.last[key]
+		if i -= t.dropped; !ok || i < 0 || t.hops[i].start != start {
+			i = len(t.hops)
+			t.hops = append(t.hops, tallied{start: start, key: key})
+			t.last[key] = i + t.dropped
+		}
+		t.hops[i].acc.add(v)
 	}
-	t.hops[i].acc.add(v)
 	for k := range t.windows {
 		t.windows[k].keyed.add(by, v, math.MaxInt)
 	}
@@ -68,6 +74,9 @@ func (t *tally) add(start int64, by, v feature.Value) {
 // at is what a window with a tail holds.
 func (t *tally) at(window int, tail int64) *keyed {
 	w := &t.windows[slices.IndexFunc(t.windows, func(w tallyWindow) bool { return w.window == window })]
+	if w.endless {
+		return &w.keyed
+	}
 	for ; w.head < len(t.hops) && t.hops[w.head].start < tail; w.head++ {
 		h := &t.hops[w.head]
 		a := w.keyed.keys[h.key]
@@ -77,7 +86,9 @@ func (t *tally) at(window int, tail int64) *keyed {
 	}
 	passed := len(t.hops)
 	for i := range t.windows {
-		passed = min(passed, t.windows[i].head)
+		if w := &t.windows[i]; !w.endless {
+			passed = min(passed, w.head)
+		}
 	}
 	if passed > spare && passed > len(t.hops)/2 {
 		for i := range t.hops[:passed] {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"slices"
 
 	"github.com/forebay/forebay/registry/feature"
 )
@@ -89,8 +90,11 @@ func (k *Keys) AppendRows(cols []*feature.Column, from, to int) {
 		k.Words = append(k.Words, cols[0].Nums[from:to]...)
 		return
 	}
-	for _, w := range cols[0].Nums[from:to] {
-		k.Words = append(k.Words, w^1<<63)
+	at := len(k.Words)
+	k.Words = slices.Grow(k.Words, to-from)[:at+to-from]
+	words := k.Words[at:]
+	for i, w := range cols[0].Nums[from:to] {
+		words[i] = w ^ 1<<63
 	}
 }
 
