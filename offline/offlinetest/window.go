@@ -218,6 +218,20 @@ next:
 	return want, bad
 }
 
+// randomInstant is one at which windows of the rows are likely to change.
+func randomInstant(rng *rand.Rand, all []row, spread int64) int64 {
+	at := all[rng.IntN(len(all))].version.EventTime
+	switch rng.IntN(8) {
+	case 0:
+		return []int64{feature.MinTimestamp, feature.MaxTimestamp, -1 << 63, 1<<63 - 1}[rng.IntN(4)]
+	case 1, 2: // the very instant of an event, or one beside it
+		return at + rng.Int64N(3) - 1
+	case 3, 4: // on the edge of a hop after an event
+		return feature.FloorDiv(at, int64(feature.Hour))*int64(feature.Hour) + rng.Int64N(3)*int64(feature.Minute)
+	}
+	return rng.Int64N(2*spread) - spread/2
+}
+
 func checkWindows(t *testing.T, s offline.Store, rng *rand.Rand, views []registry.ViewGeneration, all []row, spread int64) {
 	t.Helper()
 	fields := []feature.Field{{Name: "when", Type: feature.TypeTimestamp}}
@@ -229,14 +243,8 @@ func checkWindows(t *testing.T, s offline.Store, rng *rand.Rand, views []registr
 			switch {
 			case rng.IntN(15) == 0:
 				c.AppendNull()
-			case i == 0 && rng.IntN(12) == 0:
-				c.Append(feature.OfTimestamp([]int64{feature.MinTimestamp, feature.MaxTimestamp, -1 << 63, 1<<63 - 1}[rng.IntN(4)]))
-			case i == 0 && rng.IntN(3) == 0: // the very instant of an event, or one beside it
-				c.Append(feature.OfTimestamp(all[rng.IntN(len(all))].version.EventTime + rng.Int64N(3) - 1))
-			case i == 0 && rng.IntN(3) == 0: // on the edge of a hop after an event
-				c.Append(feature.OfTimestamp(feature.FloorDiv(all[rng.IntN(len(all))].version.EventTime, int64(feature.Hour))*int64(feature.Hour) + rng.Int64N(3)*int64(feature.Minute)))
 			case i == 0:
-				c.Append(feature.OfTimestamp(rng.Int64N(2*spread) - spread/2))
+				c.Append(feature.OfTimestamp(randomInstant(rng, all, spread)))
 			default:
 				c.Append(randomValue(rng, f.Type))
 			}
