@@ -186,7 +186,7 @@ func (t *scriptTests) run(ctx context.Context, paths []string) ([]TestedScript, 
 // one runs a program on an engine of its own.
 func (t *scriptTests) one(ctx context.Context, r *scriptRun) (result *pitscript.Result, err error) {
 	name := fmt.Sprintf("%s-%d", r.engine, r.script)
-	c := scriptConfig{Project: t.project, Name: name, Dir: filepath.Join(t.dir, name), Brokers: t.brokers}
+	c := scriptConfig{Project: r.program.Needed(t.project), Name: name, Dir: filepath.Join(t.dir, name), Brokers: t.brokers}
 	if r.engine == scriptOnline {
 		if c.Online, err = scriptPebble(t.project.Name, filepath.Join(c.Dir, "online")); err != nil {
 			return nil, err

@@ -173,13 +173,8 @@ type verifier struct {
 
 func (v *verifier) run(ctx context.Context, sample int) (err error) {
 	v.counts.View = v.view.String()
-	points, err := v.on.Resumes(ctx, v.view.View.Name, v.view.Number) // before the records: these hold at least as much
-	if err != nil {
+	if err := v.readResumes(ctx); err != nil {
 		return err
-	}
-	v.resumes = map[string]string{}
-	for _, p := range points {
-		v.resumes[p.Input] = p.Position
 	}
 	if v.log, err = v.off.Log(ctx, v.view.Source()); err != nil {
 		return err
@@ -196,15 +191,48 @@ func (v *verifier) run(ctx context.Context, sample int) (err error) {
 	if err != nil {
 		return err
 	}
+	suspects, err := v.compareAll(ctx, plan, keys)
+	if err != nil {
+		return err
+	}
+	v.counts.Entities, v.counts.Values = len(keys), len(keys)*len(v.sel.Outputs)
+	if len(suspects) == 0 {
+		return nil
+	}
+	// A stream that is running may have applied meanwhile what was in the table already: they are looked at once more.
+	again := make([][]feature.Value, len(suspects))
+	for i := range suspects {
+		again[i] = suspects[i].keys
+	}
+	if err := v.readResumes(ctx); err != nil {
+		return err
+	}
+	if suspects, err = v.compareAll(ctx, plan, again); err != nil {
+		return err
+	}
+	return v.explain(ctx, suspects)
+}
+
+// readResumes reads how far the view is online: before its records, which hold at least as much.
+func (v *verifier) readResumes(ctx context.Context) error {
+	points, err := v.on.Resumes(ctx, v.view.View.Name, v.view.Number)
+	v.resumes = map[string]string{}
+	for _, p := range points {
+		v.resumes[p.Input] = p.Position
+	}
+	return err
+}
+
+func (v *verifier) compareAll(ctx context.Context, plan *lookup.Plan, keys [][]feature.Value) ([]suspect, error) {
 	var suspects []suspect
 	for batch := range slices.Chunk(keys, verifyBatch) {
 		found, err := v.compare(ctx, plan, batch)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		suspects = append(suspects, found...)
 	}
-	return v.explain(ctx, suspects)
+	return suspects, nil
 }
 
 // sample chooses entity keys of the derived table at random, each with the same chance.
@@ -314,14 +342,12 @@ func (v *verifier) compare(ctx context.Context, plan *lookup.Plan, keys [][]feat
 		return nil, err
 	}
 	var suspects []suspect
-	v.counts.Entities += len(keys)
 	for row := range keys {
 		s := suspect{keys: keys[row], entity: entities[row], record: records[row], instant: instants[row], found: found.Roles[0].Found[row]}
 		if len(found.Roles[0].Versions) > 0 {
 			s.version = found.Roles[0].Versions[row]
 		}
 		for i := range v.sel.Outputs {
-			v.counts.Values++
 			on := VerifiedValue{dataset.Value{Value: served.Columns[i].Value(row).Clone()}, served.Statuses[i][row]}
 			off := VerifiedValue{dataset.Value{Value: found.Columns[i].Value(row).Clone()}, found.Statuses[i][row]}
 			s.served = append(s.served, on)

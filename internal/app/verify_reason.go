@@ -157,7 +157,7 @@ func (v *verifier) windowReason(s *suspect, rows *feature.Batch) (MismatchReason
 	}
 	w := &recomputed{v: v, s: s, plan: plan, rows: rows}
 	first, applied := -1, func(i int) bool { return v.pending(rows.Versions[i], offset) == "" }
-	newest := int64(feature.MinTimestamp)
+	newest := feature.MinTimestamp
 	for i, version := range rows.Versions {
 		if applied(i) {
 			newest = max(newest, version.EventTime)

@@ -65,7 +65,7 @@ func TestMistakes(t *testing.T) {
 		{"expect latest:delay origin=SFO = null PRESENT", `1:34: a value that is null is never PRESENT`},
 		{"expect latest:delay origin=SFO = 1 INVALID", `1:34: a value that is INVALID is null`},
 		{"expect latest origin=SFO = 1", `1:28: one value is expected of 2 features`},
-		{"expect latest:delay orgin=SFO = 1", `1:21: "orgin" is neither a key nor a request field of these features (did you mean "origin"?)`},
+		{"expect latest:delay origins=SFO = 1", `1:21: "origins" is neither a key nor a request field of these features (did you mean "origin"?)`},
 		{"expect latest:delay SFO = 1", `1:21: unexpected "SFO"`},
 		{"expect latest:delay origin=SFO = 1\n  origin, delay\n  SFO, 1", `2:3: this statement has no table`},
 		{"expect latest\n  origin, speed\n  SFO, 1", `2:11: "speed" is neither a key, a request field nor a feature that is asked for`},
