@@ -17,6 +17,7 @@ func (a *App) openRedis(ctx context.Context) (*redis.Store, error) {
 	if err != nil {
 		return nil, &Error{Code: codeBadEnvironment, Err: fmt.Errorf("environment %s: online: %w", a.env.Name, err)}
 	}
+	redis.LogTo(a.log)
 	s, err := redis.Open(redis.Options{
 		Project: a.project, Addrs: o.Addrs, Mode: redis.Mode(o.Mode), MasterName: o.MasterName,
 		Username: o.Username, Password: string(o.Password), DB: o.DB, TLS: secure, Hedge: o.Hedge,
