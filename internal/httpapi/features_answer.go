@@ -42,11 +42,18 @@ func appendFeatures(dst []byte, plan Plan, f *Found, rows int, r *featuresReques
 		}
 		if !r.omitStatuses {
 			dst = append(dst, `],"`+api.FieldStatuses+`":[`...)
-			for j, statuses := range f.Statuses {
-				if j > 0 {
-					dst = append(dst, ',')
+			for j := 0; j < len(f.Statuses); {
+				status, n := f.Statuses[j][i], 1
+				for j+n < len(f.Statuses) && f.Statuses[j+n][i] == status {
+					n++
 				}
-				dst = append(dst, statusJSON[statuses[i]]...)
+				from := len(dst)
+				dst = append(append(dst, statusJSON[status]...), ',')
+				dst = repeatTail(dst, len(dst)-from, n)
+				j += n
+			}
+			if len(f.Statuses) > 0 {
+				dst = dst[:len(dst)-1] // the last comma
 			}
 		}
 		if !r.omitTimestamps {

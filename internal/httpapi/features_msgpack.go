@@ -44,18 +44,31 @@ func appendMessagePack(dst []byte, plan Plan, f *Found, rows int, r *featuresReq
 		}
 		if !r.omitStatuses {
 			dst = packArray(packText(dst, api.FieldStatuses), len(outputs))
-			for _, statuses := range f.Statuses {
-				dst = append(dst, statusPacked[statuses[i]]...)
+			for j := 0; j < len(f.Statuses); {
+				status, n := f.Statuses[j][i], 1
+				for j+n < len(f.Statuses) && f.Statuses[j+n][i] == status {
+					n++
+				}
+				dst = appendTimes(dst, statusPacked[status], n)
+				j += n
 			}
 		}
 		if !r.omitTimestamps {
 			dst = packArray(packText(dst, api.FieldEventTimestamps), len(outputs))
-			for j, times := range f.EventTimes {
-				if t := times[i]; t == NoTime || f.Statuses[j][i] == feature.NotFound {
+			for j := 0; j < len(f.EventTimes); {
+				t, none := f.EventTimes[j][i], f.Statuses[j][i] == feature.NotFound
+				n := 1
+				for j+n < len(f.EventTimes) && f.EventTimes[j+n][i] == t && (f.Statuses[j+n][i] == feature.NotFound) == none {
+					n++
+				}
+				from := len(dst)
+				if t == NoTime || none {
 					dst = append(dst, packNull)
 				} else {
 					dst = packInstant(dst, t)
 				}
+				dst = repeatTail(dst, len(dst)-from, n)
+				j += n
 			}
 		}
 	}
@@ -63,6 +76,20 @@ func appendMessagePack(dst []byte, plan Plan, f *Found, rows int, r *featuresReq
 }
 
 const packNull = 0xc0
+
+// appendTimes appends a text n times.
+func appendTimes(dst []byte, text string, n int) []byte {
+	return repeatTail(append(dst, text...), len(text), n)
+}
+
+// repeatTail makes the last bytes, so many, be there n times: by copies that double.
+func repeatTail(dst []byte, size, n int) []byte {
+	from := len(dst) - size
+	for want := from + size*n; len(dst) < want; {
+		dst = append(dst, dst[from:min(len(dst), from+want-len(dst))]...)
+	}
+	return dst
+}
 
 // statusPacked are the statuses' names as MessagePack has them, by number.
 var statusPacked = [...]string{

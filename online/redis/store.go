@@ -1,9 +1,11 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -32,6 +34,8 @@ type Store struct {
 	ids   sync.Map // generationName -> its generationID, a string
 	named sync.Map // generationID -> generation: of those in ids
 	known sync.Map // generationName -> *atomic.Bool: registered, and whether it is being filled
+
+	replySize atomic.Int64 // about how many bytes of a reply one key takes
 
 	open   sync.RWMutex // held for reading during calls
 	closed bool
@@ -110,13 +114,13 @@ func (s *Store) read(ctx context.Context, db goredis.UniversalClient, keys []str
 	if s.o.Mode == Cluster {
 		return s.getEach(ctx, db, keys, dst)
 	}
-	return getMany(ctx, db, keys, dst)
+	return s.getMany(ctx, db, keys, dst)
 }
 
 // getMany reads keys that are all on one server.
-func getMany(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
+func (s *Store) getMany(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
 	if len(keys) <= getKeys {
-		return takeAll(db.MGet(ctx, keys...), dst)
+		return s.getRaw(ctx, db, keys, dst)
 	}
 	pipe := db.Pipeline()
 	var cmds []*goredis.SliceCmd
@@ -133,6 +137,101 @@ func getMany(ctx context.Context, db goredis.UniversalClient, keys []string, dst
 		}
 	}
 	return nil
+}
+
+// getRaw reads keys by a command whose reply is taken as it comes, in one piece of memory. The client
+// neither looks at errors in such a reply nor tries again: where there is one the
+// keys are asked for in the usual way, and it does both.
+func (s *Store) getRaw(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
+	cmd := s.mget(ctx, keys)
+	if err := db.Process(ctx, cmd.RawWriteToCmd); err != nil || len(cmd.raw) == 0 || cmd.raw[0] == '-' {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return takeAll(db.MGet(ctx, keys...), dst)
+	}
+	return s.takeReply(cmd.raw, dst)
+}
+
+// mget is the command that reads keys.
+func (s *Store) mget(ctx context.Context, keys []string) *reply {
+	args := make([]any, 1+len(keys))
+	args[0] = "mget"
+	for i := range keys {
+		args[1+i] = &keys[i] // the client takes it for the string, and a pointer needs no memory of its own
+	}
+	r := &reply{most: int(s.replySize.Load()) * len(keys)}
+	r.RawWriteToCmd = goredis.NewRawWriteToCmd(ctx, r, args...)
+	return r
+}
+
+// reply is a command with the bytes of its reply, in one piece of memory.
+type reply struct {
+	*goredis.RawWriteToCmd
+	raw  []byte
+	most int // a guess
+}
+
+// Write implements io.Writer.
+func (r *reply) Write(p []byte) (int, error) {
+	if r.raw == nil {
+		r.raw = make([]byte, 0, r.most+64)
+	}
+	r.raw = append(r.raw, p...)
+	return len(p), nil
+}
+
+// ReadFrom implements io.ReaderFrom: io.Copy has no buffer in between.
+func (r *reply) ReadFrom(from io.Reader) (n int64, err error) {
+	for {
+		if len(r.raw) == cap(r.raw) {
+			r.raw = slices.Grow(r.raw, max(512, len(r.raw)))
+		}
+		m, err := from.Read(r.raw[len(r.raw):cap(r.raw)])
+		r.raw, n = r.raw[:len(r.raw)+m], n+int64(m)
+		if errors.Is(err, io.EOF) {
+			return n, nil
+		}
+		if err != nil {
+			return n, err
+		}
+	}
+}
+
+// takeReply takes the records out of the reply to an MGET; they are of its memory.
+func (s *Store) takeReply(raw []byte, dst [][]byte) error {
+	if each := int64(len(raw) / len(dst)); each > s.replySize.Load() || each < s.replySize.Load()/2 {
+		s.replySize.Store(each + each/8)
+	}
+	kind, n, rest := replyHead(raw)
+	if kind != '*' || n != len(dst) {
+		return fmt.Errorf("a reply of kind %q with %d records for %d keys", kind, n, len(dst))
+	}
+	for i := range dst {
+		kind, n, rest = replyHead(rest)
+		switch {
+		case kind == '$' && n == -1:
+			dst[i] = nil
+		case kind == '$' && n >= 0 && len(rest) >= n+2:
+			dst[i], rest = rest[:n:n], rest[n+2:]
+		default:
+			return fmt.Errorf("a reply of kind %q, length %d, for record %d of %d", kind, n, i, len(dst))
+		}
+	}
+	return nil
+}
+
+// replyHead reads the line that starts a value: its kind and number. The kind is 0 where there is none.
+func replyHead(b []byte) (kind byte, n int, rest []byte) {
+	end := bytes.IndexByte(b, '\n')
+	if end < 2 {
+		return 0, 0, nil
+	}
+	n, err := strconv.Atoi(string(b[1 : end-1]))
+	if err != nil {
+		return 0, 0, nil
+	}
+	return b[0], n, b[end+1:]
 }
 
 func takeAll(cmd *goredis.SliceCmd, dst [][]byte) error {
