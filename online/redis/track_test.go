@@ -236,6 +236,56 @@ func TestHedge(t *testing.T) {
 	}
 }
 
+// TestHedgedLookupsDoNotFail: while Sentinel looks for a new master and makes the replica that, every
+// lookup is answered.
+func TestHedgedLookupsDoNotFail(t *testing.T) {
+	r := testenv.RedisSentinel(t)
+	s := open(t, Options{Addrs: r.Addrs(), Mode: Sentinel, MasterName: r.MasterName, Hedge: 5 * time.Millisecond})
+	ctx := t.Context()
+	first := rec("v", "e", 1, "")
+	if _, err := s.Write(ctx, []online.Record{first}, online.IfNewer); err != nil {
+		t.Fatal(err)
+	}
+	for c := r.Replica.Client(t); ; { // until the replica has it
+		if n, err := c.DBSize(ctx).Result(); err != nil {
+			t.Fatal(err)
+		} else if n >= 2 { // and the hash of generations
+			break
+		}
+	}
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 4 {
+		readers.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+				dst := make([][]byte, 1)
+				err := s.Get(asking, []online.Key{first.Key}, dst)
+				cancel()
+				if err != nil || dst[0] == nil {
+					t.Errorf("lookup %d: %x, %v", n, dst[0], err)
+					return
+				}
+			}
+		})
+	}
+	r.Master.Kill(t)
+	for order := uint64(2); ; order++ { // until there is a master again
+		if _, err := s.Write(ctx, []online.Record{rec("v", "e", order, "")}, online.IfNewer); err == nil {
+			break
+		} else if !errors.Is(err, online.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	readers.Wait()
+}
+
 // FuzzTracked: whatever a server sends, reading it ends.
 func FuzzTracked(f *testing.F) {
 	f.Add([]byte(">2\r\n$10\r\ninvalidate\r\n*1\r\n$12\r\np{abc}diJpQe\r\n"))
