@@ -19,7 +19,7 @@ import (
 func readBody(c echo.Context, buf []byte, limit int64, timeout time.Duration) ([]byte, error) {
 	req := c.Request()
 	if req.ContentLength > limit {
-		return buf[:0], &http.MaxBytesError{Limit: limit}
+		return buf[:0], tooLarge(req, limit)
 	}
 	if n := req.ContentLength; n >= 0 && int64(cap(buf)) <= n {
 		buf = make([]byte, 0, n+1) // one more, to meet the end without growing
@@ -33,7 +33,7 @@ func readBody(c echo.Context, buf []byte, limit int64, timeout time.Duration) ([
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > limit:
-			return buf, &http.MaxBytesError{Limit: limit}
+			return buf, tooLarge(req, limit)
 		case errors.Is(err, io.EOF):
 			// While the request is answered the deadline would look like a client gone.
 			_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
@@ -46,6 +46,19 @@ func readBody(c echo.Context, buf []byte, limit int64, timeout time.Duration) ([
 			return buf, &failure{status: statusClientGone, wire: api.Error{Code: api.CodeCanceled, Message: "the body was cut off"}, cause: err}
 		}
 	}
+}
+
+// maxRest is how many bytes of a body that is too large are read to no purpose.
+const maxRest = 64 << 20
+
+// tooLarge refuses a body. The rest of it is read, within bounds and the deadline of the
+// body: many clients send all before they read, and would be told of a broken
+// connection in place of the answer.
+func tooLarge(req *http.Request, limit int64) error {
+	if req.ContentLength <= maxRest && req.Header.Get("Expect") == "" {
+		_, _ = io.CopyN(io.Discard, req.Body, maxRest) // the answer is the same
+	}
+	return &http.MaxBytesError{Limit: limit}
 }
 
 // wantJSON refuses a body that says it is something other than JSON.
