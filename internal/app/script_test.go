@@ -20,6 +20,7 @@ import (
 type scriptWorld struct {
 	project *registry.Project
 	brokers []string
+	name    string // begins the names of topics and groups
 	runs    int
 }
 
@@ -34,6 +35,12 @@ func newScriptWorld(t testing.TB, root string) *scriptWorld {
 		all.Features = append(all.Features, registry.ServiceFeature{Ref: registry.Ref{View: v.Name}, Prefix: v.Name + "_"})
 	}
 	repo.Project.Services = append(repo.Project.Services, all)
+	w := &scriptWorld{project: repo.Project, name: "run"}
+	if os.Getenv("FOREBAY_TEST_LONG") != "" { // a real Kafka, whose groups take seconds to form
+		brokers := testenv.Kafka(t)
+		w.brokers, w.name = brokers.Addrs(), brokers.Name(t)
+		return w
+	}
 	broker, err := kafka.Embedded(t.TempDir(), embeddedListen, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +50,8 @@ func newScriptWorld(t testing.TB, root string) *scriptWorld {
 			t.Error(err)
 		}
 	})
-	return &scriptWorld{project: repo.Project, brokers: []string{broker.Addr()}}
+	w.brokers = []string{broker.Addr()}
+	return w
 }
 
 func (w *scriptWorld) compile(t testing.TB, file, text string) *pitscript.Program {
@@ -85,7 +93,7 @@ func (w *scriptWorld) config(t testing.TB) scriptConfig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return scriptConfig{Project: w.project, Name: fmt.Sprintf("run-%d", w.runs), Dir: dir, Brokers: w.brokers}
+	return scriptConfig{Project: w.project, Name: fmt.Sprintf("%s-%d", w.name, w.runs), Dir: dir, Brokers: w.brokers}
 }
 
 func (w *scriptWorld) run(t testing.TB, p *pitscript.Program, open func(t testing.TB, project, dir string) online.Store) (*pitscript.Result, error) {
