@@ -161,16 +161,17 @@ func (s *Store) events(ctx context.Context, r *joinRole, fields []feature.Field,
 		row := newRowReader(fields)
 		var at, last feature.Version
 		b := feature.NewBatch(fields, scanRows)
-		first := true
+		got, read := uint64(0), uint64(0) // rows of the answer, and those that were no repetition
 		query := fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s SETTINGS optimize_read_in_order = 1",
 			strings.Join(append([]string{names([]tableColumn{{name: colEventTime}, {name: colIngestedAt}, {name: colMajor}, {name: colMinor}})}, row.columns("")...), ", "),
 			s.viewTable(r.View), where, strings.Join(orderBy(r.View), ", "))
 		err := s.client.each(ctx, query, append([]any{&at.EventTime, &at.IngestedAt, &at.Major, &at.Minor}, row.dests()...), func() error {
 			// A refresh that was tried again left a row twice. No two rows of a source have one version.
-			if !first && at == last {
+			if got++; read > 0 && at == last {
 				return nil
 			}
-			first, last = false, at
+			read++
+			last = at
 			for i, c := range b.Columns {
 				row.appendTo(c, i, false)
 			}
@@ -184,6 +185,9 @@ func (s *Store) events(ctx context.Context, r *joinRole, fields []feature.Field,
 			b.Reset()
 			return nil
 		})
+		if err == nil {
+			err = s.whole(ctx, r, where, got, read)
+		}
 		switch {
 		case errors.Is(err, errStopped):
 		case err != nil:
@@ -192,6 +196,20 @@ func (s *Store) events(ctx context.Context, r *joinRole, fields []feature.Field,
 			yield(b, nil)
 		}
 	}
+}
+
+// whole counts the rows that events should have given: an answer that is cut off looks like a short one. Where a
+// refresh left rows twice a merge may have removed them meanwhile, and those that differ are counted.
+func (s *Store) whole(ctx context.Context, r *joinRole, where string, got, read uint64) error {
+	var n uint64
+	count := "SELECT count() FROM " + s.viewTable(r.View)
+	if _, err := s.client.one(ctx, count+" WHERE "+where, &n); err != nil || n == got {
+		return err
+	}
+	if _, err := s.client.one(ctx, count+" FINAL WHERE "+where, &n); err != nil || n == read {
+		return err
+	}
+	return fmt.Errorf("%w: %s: table %s gave %d events of %d", offline.ErrUnavailable, s.client.addr, s.viewTable(r.View), read, n)
 }
 
 // empty puts the values of empty windows everywhere.
