@@ -13,6 +13,7 @@ import (
 
 	"github.com/forebay/forebay/internal/testenv"
 	"github.com/forebay/forebay/offline"
+	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 )
 
@@ -123,7 +124,18 @@ func TestServerAway(t *testing.T) {
 			t.Errorf("%s: the password is in %v", what, err)
 		}
 	}
-	join := func() (rows int, err error) {
+	// A view of windows over all the inputs.
+	windows := *v.View
+	windows.Name, windows.TTL, windows.Inputs, windows.Features = "windows", 0, v.View.Features, nil
+	for _, in := range windows.Inputs {
+		windows.Aggregations = append(windows.Aggregations, registry.Aggregation{Function: "sum", Column: in.Expr, Windows: []registry.Window{"lifetime"}})
+		windows.Features = append(windows.Features, registry.Feature{Field: feature.Field{Name: in.Expr + "_sum_lifetime", Type: in.Type}})
+	}
+	w := registry.ViewGeneration{Project: v.Project, View: &windows, Number: 1}
+	if _, err := s.Refresh(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	join := func(v registry.ViewGeneration) (rows int, err error) {
 		req := offline.JoinRequest{Spine: spineOf(20_000), Timestamp: "event_timestamp", Roles: []offline.Role{
 			{View: v, Keys: []string{"user_id"}, Features: []int{0, 1, 2, 3, 4, 5, 6, 7}}}}
 		for j, err := range s.Join(t.Context(), req) {
@@ -144,13 +156,15 @@ func TestServerAway(t *testing.T) {
 		return rows, nil
 	}
 	for _, bytes := range []int64{0, 100, 5_000, 50_000, 200_000} {
-		p.away(bytes)
-		if n, err := join(); err == nil {
-			t.Errorf("join, cut after %d bytes: %d rows and no error", bytes, n)
-		} else {
-			unavailable("join", err)
+		for _, v := range []registry.ViewGeneration{v, w} {
+			p.away(bytes)
+			if n, err := join(v); err == nil {
+				t.Errorf("join of %s, cut after %d bytes: %d rows and no error", v, bytes, n)
+			} else {
+				unavailable("join", err)
+			}
+			p.back()
 		}
-		p.back()
 		p.away(bytes)
 		if n, err := scan(); err == nil {
 			t.Errorf("scan, cut after %d bytes: %d rows and no error", bytes, n)
@@ -168,8 +182,10 @@ func TestServerAway(t *testing.T) {
 	unavailable("append", err)
 	unavailable("ping", s.Ping(t.Context()))
 	p.back()
-	if n, err := join(); err != nil || n != 20_000 {
-		t.Fatalf("the server is back: %d rows, %v", n, err)
+	for _, v := range []registry.ViewGeneration{v, w} {
+		if n, err := join(v); err != nil || n != 20_000 {
+			t.Fatalf("the server is back: %s: %d rows, %v", v, n, err)
+		}
 	}
 	if n, err := scan(); err != nil || n != 20_000 {
 		t.Fatalf("the server is back: %d rows, %v", n, err)

@@ -130,6 +130,7 @@ func (s *Store) joinRole(ctx context.Context, role offline.Role) (*joinRole, err
 			return nil, err
 		}
 		jr.TTL = 0 // windows have none
+		jr.perRow += jr.windows.perRow
 	}
 	d, err := s.loadDerivedAt(ctx, role.View, role.Snapshot)
 	if err != nil || d == nil {

@@ -15,6 +15,7 @@ type windowRole struct {
 	plan     *window.Plan
 	features []int           // outputs of the plan
 	empty    []feature.Value // of windows without events
+	perRow   int64           // about how many bytes the lists and texts of a spine row take
 }
 
 func newWindowRole(role offline.Role) (*windowRole, error) {
@@ -24,6 +25,21 @@ func newWindowRole(role offline.Role) (*windowRole, error) {
 	}
 	w := &windowRole{plan: plan, features: role.Features}
 	w.empty, _ = plan.Sweep(role.Features).Values(0, nil)
+	var lengths []int64 // of the lists, and of the keys of a text, by feature
+	for _, a := range role.View.View.Aggregations {
+		n := int64(a.N)
+		if a.By != "" {
+			n = min(max(n, 16), 64) // what a text of keys is likely to have
+		} else if a.Function == "distinct_count" || a.Function == "approx_percentile" {
+			n = 0
+		}
+		for range a.Windows {
+			lengths = append(lengths, n)
+		}
+	}
+	for _, f := range role.Features {
+		w.perRow += 40 * lengths[f]
+	}
 	return w, nil
 }
 
