@@ -31,7 +31,7 @@ func (c *cli) benchCommand() *cobra.Command {
 the command is told to use this repository's. Compare by the ratios of one run: the
 figures themselves differ from machine to machine and from day to day.`,
 	}
-	return subcommands(cmd, c.benchLookupCommand(), c.benchMaterializeCommand(), c.benchPITCommand())
+	return subcommands(cmd, c.benchLookupCommand(), c.benchMaterializeCommand(), c.benchPITCommand(), c.benchStreamCommand())
 }
 
 // benchMachine says where figures were made.

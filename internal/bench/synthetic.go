@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -23,6 +24,9 @@ type Synthetic struct {
 	Days int // default 1
 	// Windows makes the views aggregate their columns, rather than take the newest row.
 	Windows bool
+	// Brokers are Kafka's, "embedded" for the one in process: each source has a topic then, named as
+	// the project and the source, with a dot between, and keyed by the entity.
+	Brokers []string
 	// Online is the online section of the environment, as YAML has it: "{store: embedded}".
 	Online string
 }
@@ -51,6 +55,13 @@ func Entity(dst []byte, number int) []byte {
 // Write writes the repository's YAML and the rows, as CSV, into a folder.
 func (s Synthetic) Write(dir string) error {
 	settings := fmt.Sprintf("version: 1\nproject: %s\nenvironments:\n  local:\n    registry: file://./.forebay/registry\n    offline: {store: parquet, url: \"file://./.forebay/offline\"}\n    online: %s\n", s.Project, s.Online)
+	if len(s.Brokers) > 0 {
+		path := ""
+		if s.Brokers[0] == "embedded" {
+			path = ", path: ./.forebay/stream"
+		}
+		settings += fmt.Sprintf("    stream: {brokers: [%s]%s}\n", strings.Join(s.Brokers, ", "), path)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "forebay.yaml"), []byte(settings), 0o600); err != nil {
 		return err
 	}
@@ -59,6 +70,9 @@ func (s Synthetic) Write(dir string) error {
 		text = fmt.Appendf(text, "---\nkind: Source\nname: %s\ntimestamp: at\nfiles: {glob: %s.csv}\ncolumns:\n  user_id: int64\n  at: timestamp\n", Source(w), Source(w))
 		for f := range w {
 			text = fmt.Appendf(text, "  f%d: float64\n", f)
+		}
+		if len(s.Brokers) > 0 {
+			text = fmt.Appendf(text, "kafka: {topic: %s.%s, format: json, key: [user_id]}\n", s.Project, Source(w))
 		}
 		text = fmt.Appendf(text, "---\nkind: FeatureView\nname: %s\nentities: [user]\nsource: %s\n", View(w), Source(w))
 		if s.Windows {
