@@ -188,6 +188,7 @@ func (s *session) Revoked(_ context.Context, partitions []int32) {
 		cancel()
 		if err == nil {
 			err = s.checkpoint()
+			s.committed(true)
 		}
 		if err != nil {
 			// The partitions go all the same: the next owner starts from what the stores hold.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,6 +36,7 @@ type session struct {
 	failure error
 	last    time.Time       // of the last checkpoint
 	applied map[int32]int64 // what the group's offsets were committed to
+	commits *committing     // nil where none is under way
 
 	waiting atomic.Bool // partitions are to be taken away
 }
@@ -120,6 +120,9 @@ func (s *session) run(ctx context.Context) error {
 		s.cancel(err)
 	}
 	stopCopying()
+	s.mu.Lock()
+	s.committed(true)
+	s.mu.Unlock()
 	input.Close()
 	if s.rows != nil {
 		s.rows.wait()
@@ -267,12 +270,23 @@ func (s *session) checkpoint() error {
 			return err
 		}
 	}
-	return s.commit()
+	s.commit()
+	return nil
 }
 
-// commit commits the offsets that every sink holds. They decide nothing: an
-// error is worth a line in the log.
-func (s *session) commit() error {
+// committing is a commit of the group's offsets that is under way.
+type committing struct {
+	next map[int32]int64
+	done chan struct{}
+	err  error
+}
+
+// commit commits the offsets that every sink holds. They decide nothing: an error is worth a line in the
+// log, and events do not wait for Kafka's answer.
+func (s *session) commit() {
+	if s.input == nil || !s.committed(false) {
+		return
+	}
 	next := map[int32]int64{}
 	var held map[int32]int64
 	if s.rows != nil {
@@ -289,17 +303,45 @@ func (s *session) commit() error {
 			next[p] = at
 		}
 	}
-	if len(next) == 0 || s.input == nil {
-		return nil
+	if len(next) == 0 {
+		return
 	}
-	ctx, cancel := context.WithTimeout(s.work, 5*time.Second)
-	defer cancel()
-	if err := s.input.Commit(ctx, next); err != nil {
-		s.log.Debug("the group's offsets were not committed; they are for displays alone", "error", err)
-		return nil
+	c := &committing{next: next, done: make(chan struct{})}
+	s.commits = c
+	input := s.input
+	go func() {
+		defer close(c.done)
+		ctx, cancel := context.WithTimeout(s.work, 5*time.Second)
+		defer cancel()
+		c.err = input.Commit(ctx, c.next)
+	}()
+}
+
+// committed takes up what became of the commit under way; false if it still is.
+func (s *session) committed(wait bool) bool {
+	c := s.commits
+	if c == nil {
+		return true
 	}
-	maps.Copy(s.applied, next)
-	return nil
+	if wait {
+		<-c.done
+	}
+	select {
+	case <-c.done:
+	default:
+		return false
+	}
+	s.commits = nil
+	if c.err != nil {
+		s.log.Debug("the group's offsets were not committed; they are for displays alone", "error", c.err)
+		return true
+	}
+	for p, at := range c.next {
+		if s.owned[p] {
+			s.applied[p] = at
+		}
+	}
+	return true
 }
 
 // complete brings what was read to the log, and stores how far everything is.
@@ -309,7 +351,12 @@ func (s *session) complete() error {
 			return err
 		}
 	}
-	return s.checkpoint()
+	s.committed(true)
+	if err := s.checkpoint(); err != nil {
+		return err
+	}
+	s.committed(true)
+	return nil
 }
 
 // next is the next offset of a partition of this member that a sink lacks.

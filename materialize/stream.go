@@ -36,7 +36,8 @@ type StreamConfig struct {
 	// AcceptGaps goes on where Kafka has deleted records that were not read yet. Default: an error.
 	AcceptGaps bool
 
-	// PollRows is the greatest number of records dealt with at once. Default 5,000.
+	// PollRows is the greatest number of records dealt with at once: where many wait, an entity that comes
+	// several times among them is written once. Default 25,000.
 	PollRows int
 	// CheckpointEvery is the time between stores of resume points, which bounds what
 	// a restart applies again. Default 1 s.
@@ -68,7 +69,7 @@ type StreamConfig struct {
 }
 
 func (c *StreamConfig) setDefaults() {
-	set(&c.PollRows, 5000)
+	set(&c.PollRows, 25_000)
 	set(&c.CheckpointEvery, time.Second)
 	set(&c.LogRows, 200_000)
 	set(&c.LogEvery, 10*time.Second)

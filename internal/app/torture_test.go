@@ -109,7 +109,7 @@ environments:
     registry: file://./.forebay/registry
     offline: {store: parquet, url: "file://./.forebay/offline"}
     online: %s
-    stream: {brokers: [%q]}
+    stream: {brokers: ["%s"]}
 `, project, online, strings.Join(brokers.Addrs(), `", "`)))
 	write(t, filepath.Join(w.dir, "features.yaml"), materializetest.WindowFeatures(w.topic, "user"))
 	if w.app, err = Open(t.Context(), Options{Dir: w.dir}); err != nil {

@@ -60,7 +60,7 @@ func (s Synthetic) Write(dir string) error {
 		if s.Brokers[0] == "embedded" {
 			path = ", path: ./.forebay/stream"
 		}
-		settings += fmt.Sprintf("    stream: {brokers: [%s]%s}\n", strings.Join(s.Brokers, ", "), path)
+		settings += fmt.Sprintf("    stream: {brokers: [\"%s\"]%s}\n", strings.Join(s.Brokers, `", "`), path)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "forebay.yaml"), []byte(settings), 0o600); err != nil {
 		return err
