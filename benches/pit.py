@@ -93,6 +93,7 @@ def semi(rows, spine):
 def compare(spine):
     out = subprocess.run([sys.executable, "-c", f"""import duckdb
 db = duckdb.connect(config={{'threads': 2}})
+db.execute('set enable_progress_bar = false')
 print(db.execute(\"\"\"select (select count(*) from '{spine}_train.parquet') = (select count(*) from 'duck.parquet'), (select count(*) from (
     (select * replace (event_timestamp::timestamp as event_timestamp) from '{spine}_train.parquet') except all (select * from 'duck.parquet')))\"\"\").fetchall()[0])"""],
                          check=True, capture_output=True, text=True).stdout.strip()
