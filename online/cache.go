@@ -368,8 +368,12 @@ func (c *cached) Forget(k Key) {
 
 // Watching implements Tracking.
 func (c *cached) Watching() {
+	level := slog.LevelInfo
+	if c.epoch.Load() == 1 {
+		level = slog.LevelDebug // as was to be expected
+	}
 	if c.turn(0) {
-		c.o.Log.Info("the online store tells of changes: what was read is kept", "max_age", c.o.MaxAge)
+		c.o.Log.Log(context.Background(), level, "the online store tells of changes: what was read is kept", "max_age", c.o.MaxAge)
 	}
 }
 

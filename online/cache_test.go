@@ -338,22 +338,13 @@ func TestCacheOptions(t *testing.T) {
 	}
 }
 
-// watched has nothing to tell: all changes are made through the cache, but for records that
-// expire, which MaxAge bounds.
-type watched struct{}
-
-func (watched) Track(ctx context.Context, t online.Tracking) {
-	t.Watching()
-	<-ctx.Done()
-}
-
 func TestCacheConformance(t *testing.T) {
 	onlinetest.Run(t, onlinetest.Backend{Open: func(t testing.TB, project string) online.Store {
 		s, err := embedded.Open(embedded.Options{Dir: t.TempDir(), Project: project, NoSync: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := online.Cache(s, watched{}, online.CacheOptions{MaxBytes: 1 << 20, MaxAge: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
+		c, err := online.Cache(s, s, online.CacheOptions{MaxBytes: 1 << 20, MaxAge: 20 * time.Millisecond, Log: slog.New(slog.DiscardHandler), Metrics: prometheus.NewRegistry()})
 		if err != nil {
 			t.Fatal(err)
 		}

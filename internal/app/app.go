@@ -73,7 +73,7 @@ type App struct {
 	bucket *blob.Bucket // of the registry, for the datasets' manifests
 	off    offline.Store
 	on     online.Store
-	// Of Redis, where on is that.
+	// Of on: who tells of changes, nil for nobody, and the cache of lookups.
 	tracker online.Tracker
 	cache   online.Store
 	kafka   *kafka.Cluster

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/forebay/forebay/internal/config"
 	"github.com/forebay/forebay/online"
@@ -56,10 +57,17 @@ func (a *App) redisStore(ctx context.Context) (online.Store, error) {
 	return s, nil
 }
 
+// embeddedCache is what the owner of an embedded store keeps of it: all writes go through this process, so
+// that only what expires or is dropped is served late, by MaxAge at most.
+var embeddedCache = config.Cache{MaxBytes: 64 << 20, MaxAge: time.Second}
+
 // cached is the online store for the lookups of a server: with a cache where the environment has one. Everything
 // else, and above all what reads to write again, asks the store itself.
 func (a *App) cached(s online.Store) (online.Store, error) {
 	c := a.env.Online.Cache
+	if a.env.Online.Store == config.Embedded && a.tracker != nil {
+		c = embeddedCache
+	}
 	if c.MaxBytes == 0 {
 		return s, nil
 	}

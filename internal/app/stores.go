@@ -153,6 +153,7 @@ func (a *App) Hold(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.(*embedded.Store).Serve(serving) }() // as owner it is never another
 	a.on, a.holds = on, true
+	a.tracker = s.(*embedded.Store)
 	a.opened = append(a.opened, on, closer(func() error {
 		cancel()
 		return <-served

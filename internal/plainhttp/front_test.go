@@ -207,7 +207,7 @@ func FuzzHead(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%q: %v", b, err)
 		}
-		if req.Method != "POST" || req.URL.Path != "/p" || req.Host != h.host || req.ContentLength != h.length || len(req.TransferEncoding) > 0 || req.Close {
+		if req.Method != http.MethodPost || req.URL.Path != "/p" || req.Host != h.host || req.ContentLength != h.length || len(req.TransferEncoding) > 0 || req.Close {
 			t.Fatalf("%q: %+v, here %+v", b, req, h)
 		}
 		if len(req.Header) != len(h.header) {

@@ -32,6 +32,8 @@ type Store struct {
 	locks [stripes]sync.Mutex
 	room  room
 
+	trackers trackers
+
 	expiring  expiring
 	stopSweep func() // and waits for it
 
@@ -299,6 +301,7 @@ func (s *Store) step(st *step, records []online.Record, mode online.WriteMode, l
 		}
 		return s.db.Apply(batch, pebble.NoSync)
 	}()
+	s.trackers.changed(records) // after an error too: they may be there
 	if err == nil && wait {
 		// Without the locks: others may see the records before they are on disk, as
 		// they may in any case, and their own writes come later in the log.

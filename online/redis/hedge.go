@@ -36,7 +36,7 @@ func (s *Store) readHedged(ctx context.Context, db goredis.UniversalClient, keys
 	defer after.Stop()
 	var failed error
 	for waiting, hedged := 1, false; waiting > 0; {
-		hedge := false
+		var hedge bool
 		select {
 		case a := <-answers:
 			if a.err == nil {
