@@ -132,7 +132,7 @@ type Joined struct {
 type JoinedRole struct {
 	Features []*feature.Column // as asked for; null where there is no value
 	Found    []feature.Status  // Present (a row young enough), NotFound or OutsideMaxAge
-	Versions []feature.Version // of the row found, zero where NotFound and for windows, which are of no one row
+	Versions []feature.Version // of the row found, zero where NotFound and for windows; may be nil with NoVersions
 }
 
 // ScanOptions restricts a Scan.
