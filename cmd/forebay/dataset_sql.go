@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/forebay/forebay/internal/app"
+	"github.com/forebay/forebay/offline/joinsql"
 )
 
 func (c *cli) datasetSQLCommand() *cobra.Command {
@@ -32,7 +34,7 @@ UTC. On-demand features are not part of the query: they are named in a comment a
 		} else if err := r.check(cmd); err != nil {
 			return err
 		}
-		if o.Dialect == "" {
+		if !slices.Contains(joinsql.Dialects, joinsql.Dialect(o.Dialect)) {
 			return usage(cmd, "%s wants --dialect clickhouse, duckdb, spark or trino", cmd.CommandPath())
 		}
 		o.Service, o.Features, o.FullNames = r.service, r.features, r.fullNames
