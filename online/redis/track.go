@@ -63,7 +63,7 @@ func (s *Store) trackOnce(ctx context.Context, t online.Tracking) error {
 			_ = c.conn.Close()
 		}
 		for range conns {
-			_ = <-ended // that they were closed
+			<-ended //nolint:errcheck // that they were closed
 		}
 	}()
 	for _, o := range masters {
