@@ -228,7 +228,7 @@ func (l *loader) joinKeyNames(d *viewDecl) []string {
 }
 
 // inputs are what the view keeps of each event: the columns it aggregates and splits
-// by under their own names, and its conditions. Where a name is that of a join key,
+// by under their own names, and its conditions. Where a name is that of a join key or of the instant,
 // which the rows have beside them, "_" is put after it.
 func inputs(d *viewDecl, src *sourceDecl, taken []string) []registry.Feature {
 	var in []registry.Feature
@@ -236,7 +236,7 @@ func inputs(d *viewDecl, src *sourceDecl, taken []string) []registry.Feature {
 		if slices.ContainsFunc(in, func(f registry.Feature) bool { return f.Expr == expr }) {
 			return
 		}
-		for slices.Contains(taken, name) {
+		for isInstant(name) || slices.ContainsFunc(taken, func(t string) bool { return strings.EqualFold(t, name) }) {
 			name += "_"
 		}
 		taken = append(taken, name)

@@ -129,7 +129,7 @@ type featureDecl struct {
 // features reads the features of a view or an on-demand view.
 func (l *loader) features(i item) []featureDecl {
 	var out []featureDecl
-	seen := map[string]bool{}
+	seen := map[string]string{} // by the name in lower case
 	for _, e := range i.list() {
 		o, ok := e.object("a feature")
 		if !ok {
@@ -147,11 +147,16 @@ func (l *loader) features(i item) []featureDecl {
 		if !l.checkName(f.name, "feature") || !l.checkColumn(f.name, "feature") {
 			continue
 		}
-		if seen[f.Name] {
-			f.name.report(DuplicateName, "", "the view already has a feature %q", f.Name)
+		if isInstant(f.Name) {
+			f.name.report(BadName, "", "a feature cannot be called %q, as the instant of each row is in tables and datasets", f.Name)
 			continue
 		}
-		seen[f.Name] = true
+		folded := strings.ToLower(f.Name)
+		if other, ok := seen[folded]; ok {
+			f.name.report(DuplicateName, "", "the view already has a feature %q%s", other, letterCase(f.Name, other))
+			continue
+		}
+		seen[folded] = f.Name
 		if !typed {
 			f.Type = feature.Type{} // of no type: nobody is told about what follows from it
 		}
@@ -162,6 +167,18 @@ func (l *loader) features(i item) []featureDecl {
 
 func (f featureDecl) model() registry.Feature {
 	return registry.Feature{Field: f.Field, Expr: f.expr.string, Description: f.description}
+}
+
+// isInstant says whether a name is that of the instant of each row in tables and datasets. Engines
+// that read tables do not tell upper from lower case, so neither is told in the columns of one.
+func isInstant(name string) bool { return strings.EqualFold(name, "event_timestamp") }
+
+// letterCase says what two names differ in that are one to tables.
+func letterCase(name, other string) string {
+	if name == other {
+		return ""
+	}
+	return ", and tables do not tell upper from lower case"
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,6 +1,9 @@
 package spec
 
 import (
+	"slices"
+	"strings"
+
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/lineage"
@@ -125,6 +128,11 @@ func (l *loader) columns(d *sourceDecl, i item) bool {
 			typ = t
 		}
 		t, typed := typ.featureType()
+		if i := slices.IndexFunc(d.Columns, func(c registry.SourceColumn) bool { return strings.EqualFold(c.Name, e.key.string) }); i >= 0 {
+			e.key.report(DuplicateName, "keep the name of one outside: NAME: {type: "+typ.string+", from: "+e.key.string+"}",
+				"the source already has a column %q%s", d.Columns[i].Name, letterCase(e.key.string, d.Columns[i].Name))
+			continue
+		}
 		if l.checkColumn(e.key, "column") && typed {
 			d.Columns = append(d.Columns, registry.SourceColumn{Field: feature.Field{Name: e.key.string, Type: t}, From: from})
 		}
