@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,6 +30,7 @@ type benchLookup struct {
 	entities    int
 	connections int
 	duration    time.Duration
+	rounds      int
 	rate        float64
 	load        float64
 	omit        []string
@@ -56,10 +56,14 @@ type lookupFigures struct {
 	Open bench.Figures `json:"open"`
 	// Raw is the same records read from Redis by this program, without anything on top; nil where there is no Redis.
 	Raw *bench.Figures `json:"raw,omitempty"`
-	// RedisBenchmark is the same by redis-benchmark, commands in a second; 0 where it is not installed.
+	// RedisBenchmark is the same by redis-benchmark, commands in a second, the median of the rounds; 0 where it is not installed.
 	RedisBenchmark float64 `json:"redis_benchmark,omitempty"`
-	// Ratio is Closed to RedisBenchmark, or to Raw where there is none; 0 without both.
-	Ratio float64 `json:"ratio"`
+	// Rounds are the closed load and redis-benchmark (or Raw's commands, where that is not installed) in turn; none without Redis.
+	Rounds []bench.Round `json:"rounds,omitempty"`
+	// Ratio is the median over Rounds of the one to the other, RatioLeast and RatioMost the least and the greatest; 0 without Redis.
+	Ratio      float64 `json:"ratio"`
+	RatioLeast float64 `json:"ratio_least,omitempty"`
+	RatioMost  float64 `json:"ratio_most,omitempty"`
 }
 
 type lookupDocument struct {
@@ -78,8 +82,10 @@ func (c *cli) benchLookupCommand() *cobra.Command {
 		Long: `Starts a server as a process of its own and asks it for features over as many connections as told:
 first each connection asks again as soon as it is answered, which shows how much can be
 answered; then requests fall due at a fixed rate and each is timed from when it was due, which
-shows what clients wait. Then the same records are read from Redis itself, a GET or MGET at
-a time over as many connections.
+shows what clients wait. The same records are read from Redis itself, a GET or MGET at
+a time over as many connections, by redis-benchmark where it is installed: in turn with the first
+load, a round each, so that both see the same machine. The part of Redis' rate that is reached is the
+median of the rounds; the least and the greatest of them stand behind it.
 
 With --service or --features it uses this repository, with the entities of --spine.`,
 		Example: "  forebay bench lookup --shapes 1x50,100x50 --format json,arrow\n  forebay bench lookup --service delay_model --spine spine.parquet --shapes 1,100",
@@ -100,6 +106,7 @@ With --service or --features it uses this repository, with the entities of --spi
 	f.IntVar(&b.entities, "entities", 10000, "entities there are")
 	f.IntVar(&b.connections, "connections", 16, "connections")
 	f.DurationVar(&b.duration, "duration", 5*time.Second, "of each measurement")
+	f.IntVar(&b.rounds, "rounds", 7, "that each measurement is done in, in turn with that of Redis")
 	f.Float64Var(&b.rate, "rate", 0, "requests that fall due in a second (default: --load of what was answered at most)")
 	f.Float64Var(&b.load, "load", 0.5, "the fixed rate as a part of what was answered at most")
 	f.StringSliceVar(&b.omit, "omit", nil, "leave out of the answers: statuses, event_timestamps")
@@ -114,8 +121,8 @@ func (b *benchLookup) check(cmd *cobra.Command) error {
 			return usage(cmd, "--format %s: want json, arrow or msgpack", f)
 		}
 	}
-	if b.entities < 1 || b.connections < 1 || b.duration <= 0 || b.rate < 0 || b.load <= 0 || b.load > 1 {
-		return usage(cmd, "--entities, --connections and --duration must be positive, --rate not negative, --load above 0 and at most 1")
+	if b.entities < 1 || b.connections < 1 || b.rounds < 1 || b.duration <= 0 || b.rate < 0 || b.load <= 0 || b.load > 1 {
+		return usage(cmd, "--entities, --connections, --rounds and --duration must be positive, --rate not negative, --load above 0 and at most 1")
 	}
 	if b.own() {
 		if err := b.asked.check(cmd); err != nil {
@@ -183,26 +190,21 @@ func (b *benchLookup) run(ctx context.Context) (err error) {
 	}
 	for _, shape := range b.shapes {
 		entities, features, _ := b.parseShape(shape) // check has
-		var raw *bench.Figures
-		var own float64
+		var raw *rawLoad
 		if t.redis != nil {
-			if raw, own, err = b.raw(ctx, t, entities, features); err != nil {
+			if raw, err = b.raw(ctx, t, entities, features); err != nil {
 				return err
 			}
 		}
 		for _, format := range b.formats {
-			f, err := b.measure(ctx, t, entities, features, format)
+			f, err := b.measure(ctx, t, raw, entities, features, format)
 			if err != nil {
-				return err
-			}
-			f.Raw, f.RedisBenchmark = raw, own
-			switch {
-			case own > 0:
-				f.Ratio = f.Closed.PerSecond / own
-			case raw != nil && raw.PerSecond > 0:
-				f.Ratio = f.Closed.PerSecond / raw.PerSecond
+				return errors.Join(err, raw.close())
 			}
 			doc.Figures = append(doc.Figures, f)
+		}
+		if err := raw.close(); err != nil {
+			return err
 		}
 	}
 	return b.print(doc)
@@ -296,7 +298,7 @@ func (b *benchLookup) ownTarget(ctx context.Context) (t *lookupTarget, err error
 // requestsMade is how many different requests a run takes in turn.
 const requestsMade = 500
 
-func (b *benchLookup) measure(ctx context.Context, t *lookupTarget, entities, features int, format string) (f lookupFigures, err error) {
+func (b *benchLookup) measure(ctx context.Context, t *lookupTarget, raw *rawLoad, entities, features int, format string) (f lookupFigures, err error) {
 	f = lookupFigures{Entities: entities, Features: max(features, t.width), Format: format}
 	p := b.c.startProgress(fmt.Sprintf("%dx%d %s", f.Entities, f.Features, format), "s")
 	defer p.stop()
@@ -304,34 +306,67 @@ func (b *benchLookup) measure(ctx context.Context, t *lookupTarget, entities, fe
 	for i := range requests {
 		requests[i] = bench.NewRequest(t.server.addr, "/v1/features", b.without(t.body(entities, features)), append(t.header[:len(t.header):len(t.header)], "Accept: "+lookupFormats[format])...)
 	}
-	clients, closeAll, err := connect(b.connections, func() (bench.Client, error) { return bench.DialHTTP(ctx, t.server.addr, requests) })
-	if err != nil {
-		return f, err
-	}
-	defer func() { err = errors.Join(err, closeAll()) }()
-	// A warm server is what runs for days.
-	if _, err := bench.Run(ctx, bench.Load{Clients: clients, Duration: max(b.duration/5, 50*time.Millisecond)}); err != nil {
-		return f, err
-	}
-	before := t.server.cpu()
-	// The load shares the machine with the server: one processor is enough for it, and
-	// two would spend much of theirs looking for work. (An open loop has one more for its clock.)
-	processors := runtime.GOMAXPROCS(1)
-	f.Closed, err = bench.Run(ctx, bench.Load{Clients: clients, Duration: b.duration})
-	runtime.GOMAXPROCS(processors)
-	if err != nil {
+	if err := b.closed(ctx, t, raw, requests, &f); err != nil {
 		return f, err
 	}
 	if f.Closed.Requests == f.Closed.Errors {
 		return f, fmt.Errorf("bench: no request was answered: %s", f.Closed.FirstError)
 	}
-	f.CPU = float64((t.server.cpu() - before).Microseconds()) / 1000 / float64(f.Closed.Requests)
+	clients, closeAll, err := connect(b.connections, func() (bench.Client, error) { return bench.DialHTTP(ctx, t.server.addr, requests) })
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, closeAll()) }()
 	rate := b.rate
 	if rate == 0 {
 		rate = f.Closed.PerSecond * b.load
 	}
 	f.Open, err = bench.Run(ctx, bench.Load{Clients: clients, Rate: rate, Duration: b.duration})
 	return f, err
+}
+
+// closed measures the closed load, in turn with Redis itself where there is one.
+func (b *benchLookup) closed(ctx context.Context, t *lookupTarget, raw *rawLoad, requests []bench.Request, f *lookupFigures) (err error) {
+	load, err := bench.DialClosed(ctx, t.server.addr, requests, b.connections)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, load.Close()) }()
+	// A warm server is what runs for days.
+	if _, err := load.Run(ctx, max(b.duration/5, 50*time.Millisecond)); err != nil {
+		return err
+	}
+	load.Reset()
+	var cpu time.Duration
+	round := max(b.duration/time.Duration(b.rounds), 10*time.Millisecond)
+	for range b.rounds {
+		var own float64
+		if raw != nil {
+			if own, err = raw.round(ctx, round); err != nil {
+				return err
+			}
+		}
+		before := t.server.cpu()
+		rate, err := load.Run(ctx, round)
+		if err != nil {
+			return err
+		}
+		cpu += t.server.cpu() - before
+		if own > 0 {
+			f.Rounds = append(f.Rounds, bench.Round{PerSecond: rate, Raw: own})
+		}
+	}
+	f.Closed = load.Figures()
+	f.CPU = float64(cpu.Microseconds()) / 1000 / float64(max(f.Closed.Requests, 1))
+	if raw == nil {
+		return nil
+	}
+	shares := bench.SharesOf(f.Rounds)
+	f.Raw, f.Ratio, f.RatioLeast, f.RatioMost = &raw.figures, shares.Median, shares.Least, shares.Most
+	if raw.own {
+		f.RedisBenchmark = shares.Raw
+	}
+	return nil
 }
 
 // without adds to a request what its answer is to leave out.
@@ -349,50 +384,87 @@ func (b *benchLookup) without(body []byte) []byte {
 	return append(body, "]}"...)
 }
 
-// raw reads the same records from Redis, as many in one command as there are entities in a request.
-func (b *benchLookup) raw(ctx context.Context, t *lookupTarget, entities, features int) (_ *bench.Figures, own float64, err error) {
+// rawLoad reads records from Redis with nothing on top.
+type rawLoad struct {
+	redis       *bench.Redis
+	clients     []bench.Client
+	closeAll    func() error
+	connections int
+	words       []string // the command that redis-benchmark sends; none where it cannot
+	own         bool     // it is redis-benchmark that measures
+	perSecond   float64  // the last rate
+	figures     bench.Figures
+}
+
+// raw makes ready to read the same records from Redis, as many in one command as there are entities in a
+// request, and measures it once. The caller calls close.
+func (b *benchLookup) raw(ctx context.Context, t *lookupTarget, entities, features int) (_ *rawLoad, err error) {
 	keys, err := t.redis.Keys(ctx, t.key(features), b.entities)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	if len(keys) == 0 {
-		return nil, 0, fmt.Errorf("bench: redis %s has no records of these views", t.redis.Addr)
+		return nil, fmt.Errorf("bench: redis %s has no records of these views", t.redis.Addr)
 	}
-	var words []string
+	r := &rawLoad{redis: t.redis, connections: b.connections}
 	commands := make([][]byte, requestsMade)
 	for i := range commands {
-		words = []string{"GET"}
+		r.words = []string{"GET"}
 		if entities > 1 {
-			words[0] = "MGET"
+			r.words[0] = "MGET"
 		}
 		for range entities {
-			words = append(words, keys[rand.IntN(len(keys))]) //nolint:gosec // load
+			r.words = append(r.words, keys[rand.IntN(len(keys))]) //nolint:gosec // load
 		}
-		commands[i] = bench.Command(words...)
+		commands[i] = bench.Command(r.words...)
 	}
-	clients, closeAll, err := connect(b.connections, func() (bench.Client, error) { return bench.DialRedis(ctx, *t.redis, commands, 1) })
+	r.clients, r.closeAll, err = connect(b.connections, func() (bench.Client, error) { return bench.DialRedis(ctx, *t.redis, commands, 1) })
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, closeAll()) }()
-	f, err := bench.Run(ctx, bench.Load{Clients: clients, Duration: b.duration})
-	if err != nil {
-		return nil, 0, err
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if r.figures, err = bench.Run(ctx, bench.Load{Clients: r.clients, Duration: max(b.duration/time.Duration(b.rounds), 10*time.Millisecond)}); err != nil {
+		return nil, err
 	}
-	for _, w := range words {
+	r.perSecond = r.figures.PerSecond
+	for _, w := range r.words {
 		if strings.ContainsRune(w, 0) { // keys with zero bytes cannot be arguments of a program
-			if words, err = b.stand(ctx, t, words, f.AnswerBytes/float64(entities)); err != nil {
-				return nil, 0, err
+			if r.words, err = b.stand(ctx, t, r.words, r.figures.AnswerBytes/float64(entities)); err != nil {
+				return nil, err
 			}
 			break
 		}
 	}
-	// As long as the other measurements: as many commands as this program sent.
-	n := strconv.FormatInt(max(f.Requests, 1000), 10)
-	if len(words) > 0 {
-		own, err = redisBenchmark(ctx, t.redis, append([]string{"-c", strconv.Itoa(b.connections), "-n", n}, words...)...)
+	return r, nil
+}
+
+// round measures for about as long as told: commands in a second.
+func (r *rawLoad) round(ctx context.Context, d time.Duration) (float64, error) {
+	if len(r.words) > 0 {
+		n := strconv.Itoa(max(int(r.perSecond*d.Seconds()), 1000))
+		rate, err := redisBenchmark(ctx, r.redis, append([]string{"-c", strconv.Itoa(r.connections), "-n", n}, r.words...)...)
+		if err != nil {
+			return 0, err
+		}
+		if rate > 0 {
+			r.own, r.perSecond = true, rate
+			return rate, nil
+		}
 	}
-	return &f, own, err
+	f, err := bench.Run(ctx, bench.Load{Clients: r.clients, Duration: d})
+	return f.PerSecond, err
+}
+
+// close closes the connections; of nil it does nothing.
+func (r *rawLoad) close() error {
+	if r == nil {
+		return nil
+	}
+	return r.closeAll()
 }
 
 // stand makes keys that a command line can have, with values of as many bytes.
@@ -426,7 +498,7 @@ func (b *benchLookup) print(doc lookupDocument) error {
 	for _, f := range doc.Figures {
 		redis, ratio := "", ""
 		if f.Raw != nil {
-			redis, ratio = count(int64(f.Raw.PerSecond)), fmt.Sprintf("%.0f %%", 100*f.Ratio)
+			redis, ratio = count(int64(f.Raw.PerSecond)), fmt.Sprintf("%.0f %% (%.0f-%.0f)", 100*f.Ratio, 100*f.RatioLeast, 100*f.RatioMost)
 			if f.RedisBenchmark > 0 {
 				redis = count(int64(f.RedisBenchmark))
 			}

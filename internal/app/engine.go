@@ -35,8 +35,9 @@ type serving struct {
 	live map[string]int
 	gens *generations
 
-	mu    sync.Mutex
-	plans map[string]*lookupPlan
+	mu      sync.Mutex
+	plans   map[string]*lookupPlan
+	dropped map[registry.Ref]bool // of generations that are not live, and that requests named: whether they were dropped
 }
 
 // maxPlans bounds the plans kept; requests that name their features one by one
@@ -54,14 +55,29 @@ func (a *App) newEngine(ctx context.Context) (*engine, error) {
 	return e, err
 }
 
-// refresh looks at the registry and at the live generations, and reports whether
-// they have changed.
+// refresh looks at the registry, at the live generations and at those that requests named, and
+// reports whether they have changed.
 func (e *engine) refresh(ctx context.Context) (changed bool, err error) {
 	head, err := e.app.Head(ctx)
 	if err != nil {
 		return false, err
 	}
-	return e.refreshLive(ctx, head)
+	if s := e.serving.Load(); s != nil {
+		same, err := e.sameDropped(ctx, s)
+		if err != nil {
+			return false, err
+		}
+		if !same {
+			e.serving.Store(e.newServing(head, s.live))
+			changed = true
+		}
+	}
+	newer, err := e.refreshLive(ctx, head)
+	return changed || newer, err
+}
+
+func (e *engine) newServing(head *registry.Revision, live map[string]int) *serving {
+	return &serving{head: head, live: live, gens: newGenerations(e.app.repo, head, live), plans: map[string]*lookupPlan{}, dropped: map[registry.Ref]bool{}}
 }
 
 // refreshLive looks at the live generations alone.
@@ -73,7 +89,7 @@ func (e *engine) refreshLive(ctx context.Context, head *registry.Revision) (chan
 	if s := e.serving.Load(); s != nil && s.head.ID == head.ID && maps.Equal(s.live, live) {
 		return false, nil
 	}
-	e.serving.Store(&serving{head: head, live: live, gens: newGenerations(e.app.repo, head, live), plans: map[string]*lookupPlan{}})
+	e.serving.Store(e.newServing(head, live))
 	return true, nil
 }
 
@@ -120,6 +136,15 @@ func (e *engine) Revision(context.Context) (*registry.Revision, error) {
 
 // Plan implements httpapi.Engine.
 func (e *engine) Plan(ctx context.Context, req selection.Request) (httpapi.Plan, error) {
+	p, err := e.plan(ctx, req)
+	if err != nil {
+		return nil, notFound(err)
+	}
+	return p, nil
+}
+
+// plan is Plan with the errors of this package.
+func (e *engine) plan(ctx context.Context, req selection.Request) (*lookupPlan, error) {
 	s := e.serving.Load()
 	key := planKey(req)
 	s.mu.Lock()
@@ -130,6 +155,9 @@ func (e *engine) Plan(ctx context.Context, req selection.Request) (httpapi.Plan,
 	}
 	sel, err := selection.Resolve(ctx, s.head.Project, req, s.gens.find)
 	if err != nil {
+		return nil, err
+	}
+	if err := e.refuseDropped(ctx, s, sel); err != nil {
 		return nil, err
 	}
 	p, err = e.newPlan(s.head.ID, sel)
@@ -209,7 +237,7 @@ func notFound(err error) error {
 		return err
 	}
 	switch known.Code {
-	case CodeUnknownSource, codeUnknownDataset, codeAmbiguousDataset, codeSnapshotGone, codeSpineGone:
+	case CodeUnknownSource, codeUnknownDataset, codeAmbiguousDataset, codeSnapshotGone, codeSpineGone, codeDropped:
 		return &httpapi.NotFoundError{Code: known.Code, Message: strings.TrimSpace(fmt.Sprintf("%s. %s", known.Error(), known.Hint))}
 	}
 	return err

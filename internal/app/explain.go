@@ -37,11 +37,11 @@ func (e *engine) Explain(ctx context.Context, req selection.Request, entity []ht
 	if errors.As(err, &known) && (known.Code == codeMissingKey || known.Code == codeMissingField || known.Code == api.CodeWrongType || known.Code == api.CodeUnknownField) {
 		return nil, &httpapi.InputError{Code: known.Code, Message: strings.TrimSpace(known.Error() + ". " + known.Hint)}
 	}
-	return x, err
+	return x, notFound(err)
 }
 
 func (e *engine) explain(ctx context.Context, o GetOptions) (*api.Explanation, error) {
-	plan, err := e.Plan(ctx, selection.Request{Service: o.Service, Features: o.Features, FullNames: o.FullNames})
+	plan, err := e.plan(ctx, selection.Request{Service: o.Service, Features: o.Features, FullNames: o.FullNames})
 	if err != nil {
 		return nil, err
 	}

@@ -472,7 +472,7 @@ func fillHint(g Generation) string {
 	return fmt.Sprintf("`forebay stream` or `forebay materialize %s` fills it.", g.View)
 }
 
-func dropped(g Generation) error {
+func dropped(g Generation) *Error {
 	e := &Error{Code: codeDropped, Err: fmt.Errorf("%s@%d was dropped: its records are gone from the online store", g.View, g.Generation), Hint: fillHint(g)}
 	if g.Drops != nil {
 		e.Err = fmt.Errorf("%s@%d was dropped at %s: its records are gone from the online store", g.View, g.Generation, g.Drops.Format(time.RFC3339))

@@ -13,10 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/forebay/forebay/internal/httpapi"
 	"github.com/forebay/forebay/internal/testenv"
 	"github.com/forebay/forebay/materialize"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry"
+	"github.com/forebay/forebay/registry/selection"
 )
 
 // twice is definitions whose feature has another meaning.
@@ -258,6 +260,11 @@ func TestDrop(t *testing.T) {
 	}
 	_, err = a.Promote(t.Context(), PromoteOptions{View: "latest", Generation: 1, Force: true})
 	wantCode(t, err, codeDropped)
+	_, err = a.Get(t.Context(), GetOptions{Features: []string{"latest@1:last_delay"}, Entity: []Pair{{"origin", "SFO"}}})
+	wantCode(t, err, codeDropped)
+	if known := new(Error); !errors.As(err, &known) || !strings.Contains(known.Hint, "generation 2") || !strings.Contains(known.Hint, "`forebay registry rollback 1`") {
+		t.Fatalf("the hint is %q", known.Hint)
+	}
 
 	change(t, a, dir, definitions)
 	wantStates(t, a, "2 live, 1 dropped")
@@ -464,4 +471,74 @@ func TestRollbackReachesServers(t *testing.T) {
 			t.Logf("both servers answer from the old generation after %s", time.Since(start))
 		})
 	}
+}
+
+// TestLookupOfDropped: a lookup that names a generation says that it was dropped, also where the
+// server has answered it before; and answers it again once it is filled again.
+func TestLookupOfDropped(t *testing.T) {
+	dir := repository(t)
+	a := open(t, dir)
+	a.wall = func() time.Time { return time.Unix(1e9, 0) }
+	fill(t, a)
+	change(t, a, dir, twice)
+	materialized(t, a)
+	e, err := a.newEngine(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := &countedResumes{Store: e.store}
+	e.store = store
+	plan := func() error {
+		_, err := e.Plan(t.Context(), selection.Request{Features: []string{"latest@1:last_delay"}})
+		return err
+	}
+	refresh := func(want bool) {
+		t.Helper()
+		if changed, err := e.refresh(t.Context()); err != nil || changed != want {
+			t.Fatalf("refresh: %v, %v; want %v", changed, err, want)
+		}
+	}
+	if err := plan(); err != nil {
+		t.Fatal(err)
+	}
+	refresh(false)
+	p := &pointers{store: a.on, now: a.wall}
+	if err := p.keep(t.Context(), "latest", map[string]string{of(keptDropping, 1): p.instant()}); err != nil {
+		t.Fatal(err)
+	}
+	refresh(false) // the records are still there
+	if err := a.on.Drop(t.Context(), "latest", 1); err != nil {
+		t.Fatal(err)
+	}
+	refresh(true)
+	before := -1
+	for range 3 {
+		var gone *httpapi.NotFoundError
+		if err := plan(); !errors.As(err, &gone) || gone.Code != codeDropped || !strings.Contains(gone.Message, "latest@1 was dropped") || !strings.Contains(gone.Message, "generation 2") {
+			t.Fatalf("of a generation that was dropped: %v", err)
+		}
+		if before >= 0 && store.calls != before {
+			t.Fatalf("the store was asked for each request")
+		}
+		before = store.calls
+	}
+	refresh(false)
+	if err := a.on.SetResumes(t.Context(), []online.Resume{{View: "latest", Generation: 1, Input: "offline", Position: "1"}}); err != nil {
+		t.Fatal(err)
+	}
+	refresh(true)
+	if err := plan(); err != nil {
+		t.Fatalf("of a generation that is filled again: %v", err)
+	}
+}
+
+// countedResumes is a store that counts the calls of Resumes.
+type countedResumes struct {
+	online.Store
+	calls int
+}
+
+func (c *countedResumes) Resumes(ctx context.Context, view string, generation int) ([]online.Resume, error) {
+	c.calls++
+	return c.Store.Resumes(ctx, view, generation)
 }

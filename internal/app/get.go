@@ -53,7 +53,7 @@ func (a *App) Get(ctx context.Context, o GetOptions) (*Got, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := e.Plan(ctx, selection.Request{Service: o.Service, Features: o.Features, FullNames: o.FullNames})
+	plan, err := e.plan(ctx, selection.Request{Service: o.Service, Features: o.Features, FullNames: o.FullNames})
 	if err != nil {
 		return nil, err
 	}
