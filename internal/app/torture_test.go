@@ -61,6 +61,11 @@ func tortured(dir string) {
 	}()
 	a, err := Open(ctx, Options{Dir: dir, Command: "stream", Log: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	if err == nil {
+		if _, err = a.onlineStore(ctx); err == nil {
+			fmt.Println("begun")
+		}
+	}
+	if err == nil {
 		a.session = tortureSession
 		_, err = a.Stream(ctx, StreamOptions{})
 		_ = a.Close()
@@ -96,7 +101,7 @@ func newTorture(t *testing.T, brokers *testenv.Brokers, online string) *torture 
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	w := &torture{T: t, dir: t.TempDir(), brokers: brokers, topic: brokers.Topic(t, torturePartitions), rng: rand.New(rand.NewPCG(seed, 0))}
-	w.generator = materializetest.Generator{Rand: w.rng, Clock: 1_700_000_000_000_000}
+	w.generator = materializetest.Generator{Rand: rand.New(rand.NewPCG(seed, 1)), Clock: 1_700_000_000_000_000}
 	var err error
 	if w.project, err = materializetest.WithWindows(w.topic, "json", "user"); err != nil {
 		t.Fatal(err)
@@ -142,14 +147,32 @@ type member struct {
 	log  bytes.Buffer
 	done chan struct{}
 	err  error
+	// begun is closed when it has said that it takes signals, and has reached the online store: before that a
+	// process that does not reach it ends.
+	begun chan struct{}
+	once  sync.Once
+}
+
+// wait waits until it has begun.
+func (m *member) wait() {
+	select {
+	case <-m.begun:
+	case <-m.done:
+	}
+}
+
+// Write hears what the process says.
+func (m *member) Write(p []byte) (int, error) {
+	m.once.Do(func() { close(m.begun) })
+	return len(p), nil
 }
 
 func (w *torture) join() *member {
 	w.Helper()
-	m := &member{done: make(chan struct{})}
+	m := &member{done: make(chan struct{}), begun: make(chan struct{})}
 	m.cmd = exec.Command(os.Args[0])
 	m.cmd.Env = append(os.Environ(), tortureEnv+"="+w.dir)
-	m.cmd.Stderr = &m.log
+	m.cmd.Stdout, m.cmd.Stderr = m, &m.log
 	if _, err := m.cmd.StdinPipe(); err != nil { // it is closed when this process ends, however that ends
 		w.Fatal(err)
 	}
@@ -174,6 +197,7 @@ func (w *torture) kill(m *member) {
 // leave has a member end in order.
 func (w *torture) leave(m *member) {
 	w.Helper()
+	m.wait() // else the signal just ends it
 	_ = m.cmd.Process.Signal(syscall.SIGTERM)
 	<-m.done
 	if m.err != nil {
@@ -314,7 +338,7 @@ func (w *torture) end() {
 		w.leave(w.members[0])
 	}
 	if d := w.differences(); len(d) > 0 {
-		w.Fatalf("%d differences at the end:\n%s", len(d), strings.Join(d[:min(len(d), 5)], "\n"))
+		w.Fatalf("%d differences at the end:\n%s\n%s", len(d), strings.Join(d[:min(len(d), 5)], "\n"), w.logs)
 	}
 	off, err := w.app.offlineStore(w.Context())
 	if err != nil {
@@ -392,8 +416,8 @@ func TestRedisIsKilled(t *testing.T) {
 			t.Parallel()
 			redis := testenv.RedisServer(t, args...)
 			w := newTorture(t, testenv.Kafka(t), single(redis))
-			w.join()
-			w.join()
+			w.join().wait()
+			w.join().wait()
 			for range n {
 				w.during(func() {
 					w.pause(2*time.Second, 4*time.Second)
@@ -420,8 +444,8 @@ func TestRedisFailsOver(t *testing.T) {
 			addrs = append(addrs, strconv.Quote(a))
 		}
 		w := newTorture(t, testenv.Kafka(t), fmt.Sprintf("{store: redis, addrs: [%s], mode: sentinel, master_name: %s}", strings.Join(addrs, ", "), sentinels.MasterName))
-		w.join()
-		w.join()
+		w.join().wait()
+		w.join().wait()
 		w.during(func() {
 			w.pause(3*time.Second, 5*time.Second)
 			// The replica gets nothing from now on, and stays fit to be promoted for a while.
@@ -447,8 +471,8 @@ func TestNetworkStalls(t *testing.T) {
 	redis := testenv.RedisServer(t)
 	brokers := testenv.KafkaCluster(t, 1)
 	w := newTorture(t, brokers, single(redis))
-	w.join()
-	w.join()
+	w.join().wait()
+	w.join().wait()
 	for range n {
 		w.during(func() {
 			w.pause(2*time.Second, 3*time.Second)
@@ -474,8 +498,8 @@ func TestBrokersAreKilled(t *testing.T) {
 	}
 	n := rounds(t, 1)
 	w := newTorture(t, testenv.KafkaCluster(t, 3), single(testenv.RedisServer(t)))
-	w.join()
-	w.join()
+	w.join().wait()
+	w.join().wait()
 	for round := range n {
 		w.during(func() {
 			w.pause(time.Second, 3*time.Second)
