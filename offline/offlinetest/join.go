@@ -97,7 +97,7 @@ func checkJoin(t *testing.T, s offline.Store, rng *rand.Rand, names []string, al
 		req.KnownAt = &k
 	}
 	if rng.IntN(2) == 0 {
-		req.Memory = 1 << 10 // a chunk is a few rows then
+		req.Memory = 1 << 10 // a few rows at a time then
 	}
 	for range 1 + rng.IntN(4) {
 		v := view(p, names[rng.IntN(len(names))], 1)
@@ -247,6 +247,22 @@ func testJoinSpines(t *testing.T, s offline.Store) {
 		}
 		if n++; n == 2 {
 			break
+		}
+	}
+	// With little memory it comes in many pieces, which are put together as the whole.
+	req := offline.JoinRequest{Spine: batches(spine, 7000), Timestamp: "when", Roles: []offline.Role{role, {View: v, Keys: []string{"id"}, Features: []int{1}, TTL: 5}}}
+	_, whole := join(t.Context(), t, s, req)
+	req.Memory = 1 << 20
+	back, pieces := join(t.Context(), t, s, req)
+	for i := range spine.Rows {
+		if !back.Columns[0].Value(i).Equal(spine.Columns[0].Value(i)) {
+			t.Fatalf("row %d has another key", i)
+		}
+		for k := range whole {
+			w, p := whole[k][i], pieces[k][i]
+			if w.status != p.status || w.version != p.version || !w.values[0].Equal(p.values[0]) {
+				t.Fatalf("row %d, role %d: %+v with little memory, %+v with much", i, k, p, w)
+			}
 		}
 	}
 	// The role with no features says what was found all the same.

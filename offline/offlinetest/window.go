@@ -257,7 +257,7 @@ func checkWindows(t *testing.T, s offline.Store, rng *rand.Rand, views []registr
 		req.KnownAt = &k
 	}
 	if rng.IntN(2) == 0 {
-		req.Memory = 1 << 10 // a chunk is a few rows then
+		req.Memory = 1 << 10 // a few rows at a time then
 	}
 	for range 1 + rng.IntN(4) {
 		r := offline.Role{View: views[rng.IntN(len(views))]}

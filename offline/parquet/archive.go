@@ -210,7 +210,7 @@ func (s *Store) eachLogRun(ctx context.Context, src *registry.Source, o offline.
 		if o.From != nil && newestEvent(f, at.id) < *o.From {
 			continue
 		}
-		names, done, err := s.fileNames(log, f, cs[len(src.Columns)+3])
+		names, done, err := s.fileNames(f, cs[len(src.Columns)+3])
 		if err != nil {
 			return err
 		}
@@ -244,7 +244,7 @@ func newestEvent(f dataFile, column int) int64 {
 }
 
 // fileNames reads, run by run, the names of the files that a log's rows came from.
-func (s *Store) fileNames(log *tableState, f dataFile, c column) (read func(start, n int) ([]string, error), done func() error, err error) {
+func (s *Store) fileNames(f dataFile, c column) (read func(start, n int) ([]string, error), done func() error, err error) {
 	r, err := openFile(s.fs, f.FilePath(), f.FileSizeBytes(), f.Count())
 	if err != nil {
 		return nil, nil, err

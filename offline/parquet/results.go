@@ -3,14 +3,12 @@ package parquet
 import (
 	"unsafe"
 
-	"github.com/forebay/forebay/offline"
 	"github.com/forebay/forebay/offline/pit"
 	"github.com/forebay/forebay/registry/feature"
 )
 
-// results is what one role found for a chunk of the spine. Different rows may
-// be written concurrently, so nulls are kept in bytes, not bits, until they are handed out. Numbers and states
-// of a row lie together: rows come in the order of the table, which is any order of the spine, and
+// results is what one role found for a slice of the spine. Numbers and states of a row lie together: rows
+// come in the order of the table, which is any order of the spine, and
 // each then costs a cache line or two and not two for every feature.
 type results struct {
 	found   *pit.Found       // nil where statuses are all that is kept
@@ -46,8 +44,8 @@ func newResults(r *joinRole, n int) *results {
 	} else {
 		res.found = pit.NewFound(n)
 	}
-	for i, f := range r.Features {
-		c := &resultColumn{field: r.View.View.Features[f].Field, at: i, word: -1}
+	res.columns = resultColumns(r)
+	for _, c := range res.columns {
 		switch k := c.field.Type.Kind; {
 		case k.Fixed():
 			c.word = res.width
@@ -57,10 +55,24 @@ func newResults(r *joinRole, n int) *results {
 		default:
 			c.lists = make([]feature.Value, n)
 		}
-		res.columns = append(res.columns, c)
 	}
 	res.words, res.state = make([]uint64, n*res.width), make([]uint8, n*len(res.columns))
 	return res
+}
+
+func resultColumns(r *joinRole) (cs []*resultColumn) {
+	for i, f := range r.Features {
+		cs = append(cs, &resultColumn{field: r.View.View.Features[f].Field, at: i, word: -1})
+	}
+	return cs
+}
+
+// newColumns makes empty columns for the features.
+func (r *results) newColumns(rows int) (cs []*feature.Column) {
+	for _, c := range r.columns {
+		cs = append(cs, feature.NewColumn(c.field.Name, c.field.Type, rows))
+	}
+	return cs
 }
 
 // scatter puts values of a block, a column for each feature, where they belong. Text is copied.
@@ -194,48 +206,4 @@ func (r *results) appendTo(dst *feature.Column, c *resultColumn, from, to int) {
 			dst.Append(c.lists[i])
 		}
 	}
-}
-
-// hand yields the chunk, in order, with what was found.
-func (j *joiner) hand() error {
-	out := &offline.Joined{Spine: feature.NewBatch(j.spine.Fields(), emitRows), Roles: make([]offline.JoinedRole, len(j.roles))}
-	for i, r := range j.roles {
-		for _, c := range r.results.columns {
-			out.Roles[i].Features = append(out.Roles[i].Features, feature.NewColumn(c.field.Name, c.field.Type, emitRows))
-		}
-	}
-	for from := 0; from < j.spine.Rows; from += emitRows {
-		to := min(from+emitRows, j.spine.Rows)
-		out.Spine.Reset()
-		for i, c := range j.spine.Columns {
-			appendRange(out.Spine.Columns[i], c, from, to)
-		}
-		out.Spine.Rows = to - from
-		for i, r := range j.roles {
-			o := &out.Roles[i]
-			if found := r.results.found; found != nil {
-				o.Found, o.Versions = o.Found[:0], found.Versions[from:to]
-				for row := from; row < to; row++ {
-					o.Found = append(o.Found, found.Status(row, int64(j.at.Nums[row]), r.TTL))
-				}
-			} else {
-				o.Found = r.results.status[from:to]
-			}
-			for k, c := range r.results.columns {
-				o.Features[k].Reset()
-				r.results.appendTo(o.Features[k], c, from, to)
-			}
-		}
-		if !j.yield(out, nil) {
-			return errStopped
-		}
-		j.done += int64(to - from)
-		if j.r.Progress != nil {
-			j.r.Progress(j.done, 0)
-		}
-	}
-	for _, r := range j.roles {
-		r.results = nil
-	}
-	return nil
 }

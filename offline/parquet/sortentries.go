@@ -12,28 +12,6 @@ type sortEntry struct {
 	row    uint32
 }
 
-// byBucket distributes rows over buckets: those of bucket b are
-// entries[ends[b]:ends[b+1]], in the order they came in.
-func byBucket(keys *pit.Keys, buckets int) (entries []sortEntry, ends []int) {
-	n := keys.Len()
-	of := make([]uint32, n)
-	ends = make([]int, buckets+2)
-	for i := range n {
-		of[i] = uint32(bucketOf(keys, i, buckets))
-		ends[of[i]+2]++
-	}
-	for b := 2; b < len(ends); b++ {
-		ends[b] += ends[b-1]
-	}
-	entries = make([]sortEntry, n)
-	for i := range n {
-		at := &ends[of[i]+1]
-		entries[*at] = sortEntry{keys.Prefix(i), uint32(i)}
-		*at++
-	}
-	return entries, ends[:buckets+1]
-}
-
 func bucketOf(keys *pit.Keys, i, buckets int) int {
 	return int(keys.Hash(i) % uint64(buckets))
 }

@@ -87,6 +87,7 @@ type Store struct {
 	log     *slog.Logger
 	now     func() time.Time
 	compile func(*registry.Project, *registry.FeatureView) (deriver, error)
+	spill   func() (spoolFile, error) // makes the file of a join's spool
 
 	mu       sync.Mutex
 	closed   bool
@@ -115,6 +116,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 		locks: map[string]chan struct{}{}, instants: map[string]int64{},
 		compile: func(p *registry.Project, v *registry.FeatureView) (deriver, error) { return expr.CompileView(p, v) },
 	}
+	s.spill = s.createSpill
 	switch {
 	case o.NoSync:
 		s.fs = iceio.LocalFS{}

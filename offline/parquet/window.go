@@ -68,8 +68,11 @@ func (f *eventFile) Load() (window.Rows, error) {
 	return f.rows, nil
 }
 
-// windows computes windows for the part of the chunk that lies in a bucket, from its files side by side.
+// windows computes windows for the part of the spine that lies in a bucket, from its files side by side.
 func (m *bucketJoin) windows(ctx context.Context, j *joiner, files []dataFile, spine pit.Spine) (err error) {
+	if len(files) == 0 {
+		return nil
+	}
 	w := m.r.windows
 	sweep := w.plan.Sweep(w.features)
 	var runs []pit.EventCursor
@@ -90,7 +93,7 @@ func (m *bucketJoin) windows(ctx context.Context, j *joiner, files []dataFile, s
 		}
 		runs = append(runs, e)
 	}
-	res := m.r.results
+	res := m.res
 	return pit.Windows(spine, runs, j.knownAt, sweep, func(s int, values []feature.Value, found bool) error {
 		row := int(m.rows[s])
 		if found {

@@ -59,6 +59,15 @@ func (k *Keys) Reset() {
 	}
 }
 
+// Cut leaves the first n keys.
+func (k *Keys) Cut(n int) {
+	if k.Offsets == nil {
+		k.Words = k.Words[:n]
+		return
+	}
+	k.Data, k.Offsets = k.Data[:k.Offsets[n]], k.Offsets[:n+1]
+}
+
 // AppendRow appends the key of row i of the join-key columns. It reports
 // false, and appends nothing, if one of them is null.
 func (k *Keys) AppendRow(cols []*feature.Column, i int) bool {
