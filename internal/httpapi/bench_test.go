@@ -38,13 +38,15 @@ func (p *fixedPlan) Lookup(context.Context, []*feature.Column, []*feature.Column
 func newFixedEngine(t testing.TB, rows, features int) *fixedEngine {
 	e := &fixedEngine{memoryEngine: newCompatEngine(t)}
 	e.fixed.sel = selection.Selection{Keys: fields("driver_id:int64"), Roles: []selection.Role{{View: viewOf(e.revision), Keys: []int{0}}}}
+	statuses, times := make([]feature.Status, rows), make([]int64, rows) // of one view's records, as its features share them
+	for i := range rows {
+		statuses[i], times[i] = feature.Present, 1767323045678901+int64(i)
+	}
 	for j := range features {
 		e.fixed.sel.Outputs = append(e.fixed.sel.Outputs, selection.Output{Name: fmt.Sprintf("feature_%03d", j), View: "driver_stats", Type: feature.TypeFloat64, From: selection.Column{Feature: j, Step: -1, Request: -1}})
 		c := feature.NewColumn("", feature.TypeFloat64, rows)
-		statuses, times := make([]feature.Status, rows), make([]int64, rows)
 		for i := range rows {
 			c.Append(feature.OfFloat64(float64(i*features+j) / 7))
-			statuses[i], times[i] = feature.Present, 1767323045678901+int64(i)
 		}
 		e.fixed.found.Columns = append(e.fixed.found.Columns, c)
 		e.fixed.found.Statuses, e.fixed.found.EventTimes = append(e.fixed.found.Statuses, statuses), append(e.fixed.found.EventTimes, times)
@@ -98,6 +100,23 @@ func lookupBodies(rows int) map[string]string {
 	return map[string]string{
 		"/v1/features":         `{"service":"driver_svc","entities":[` + ours.String()[1:] + `]}`,
 		"/get-online-features": `{"feature_service":"driver_svc","entities":{"driver_id":[` + feasts.String()[1:] + `]}}`,
+	}
+}
+
+// BenchmarkAnswer is the answer's writing alone.
+func BenchmarkAnswer(b *testing.B) {
+	e := newFixedEngine(b, 100, 50)
+	for name, format := range map[string]lookupFormat{"json": asJSON, "msgpack": asMessagePack, "arrow": asArrow} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			var dst []byte
+			var err error
+			for b.Loop() {
+				if dst, err = appendAnswer(dst[:0], format, &e.fixed, &e.fixed.found, 100, &featuresRequest{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 

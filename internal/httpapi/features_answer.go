@@ -29,6 +29,8 @@ func appendFeatures(dst []byte, plan Plan, f *Found, rows int, r *featuresReques
 		dst = feature.AppendStringJSON(dst, outputs[j].Name)
 	}
 	dst = append(dst, `],"`+api.FieldRows+`":[`...)
+	var memory [fewStretches]stretch
+	same := stretches(memory[:0], f)
 	for i := range rows {
 		if i > 0 {
 			dst = append(dst, ',')
@@ -42,15 +44,10 @@ func appendFeatures(dst []byte, plan Plan, f *Found, rows int, r *featuresReques
 		}
 		if !r.omitStatuses {
 			dst = append(dst, `],"`+api.FieldStatuses+`":[`...)
-			for j := 0; j < len(f.Statuses); {
-				status, n := f.Statuses[j][i], 1
-				for j+n < len(f.Statuses) && f.Statuses[j+n][i] == status {
-					n++
-				}
+			for _, s := range same {
 				from := len(dst)
-				dst = append(append(dst, statusJSON[status]...), ',')
-				dst = repeatTail(dst, len(dst)-from, n)
-				j += n
+				dst = append(append(dst, statusJSON[s.statuses[i]]...), ',')
+				dst = repeatTail(dst, len(dst)-from, s.n)
 			}
 			if len(f.Statuses) > 0 {
 				dst = dst[:len(dst)-1] // the last comma
@@ -58,7 +55,7 @@ func appendFeatures(dst []byte, plan Plan, f *Found, rows int, r *featuresReques
 		}
 		if !r.omitTimestamps {
 			dst = append(dst, `],"`+api.FieldEventTimestamps+`":[`...)
-			dst = appendEventTimes(dst, f, i)
+			dst = appendEventTimes(dst, same, i)
 		}
 		dst = append(dst, "]}"...)
 	}
@@ -73,28 +70,55 @@ func appendCell(dst []byte, c *feature.Column, i int) []byte {
 	return c.Value(i).AppendJSON(dst)
 }
 
-// appendEventTimes appends the event times of a row. Neighbours mostly come from
-// one record: an instant is formatted once and copied.
-func appendEventTimes(dst []byte, f *Found, i int) []byte {
+// appendEventTimes appends the event times of a row. Stretches of one record have one instant: it is
+// formatted once and copied.
+func appendEventTimes(dst []byte, same []stretch, i int) []byte {
 	var last int64 = NoTime
-	from, to := 0, 0 // where last stands in dst
-	for j, times := range f.EventTimes {
-		if j > 0 {
-			dst = append(dst, ',')
-		}
-		t := times[i]
-		switch {
-		case t == NoTime || f.Statuses[j][i] == feature.NotFound:
-			dst = append(dst, "null"...)
+	start, end := 0, 0 // where last stands in dst
+	for _, s := range same {
+		from := len(dst)
+		switch t := s.times[i]; {
+		case t == NoTime || s.statuses[i] == feature.NotFound:
+			dst = append(dst, "null,"...)
 		case t == last:
-			dst = append(dst, dst[from:to]...)
+			dst = append(dst, dst[start:end]...)
 		default:
-			from = len(dst)
 			dst = append(dst, '"')
 			dst = feature.AppendTimestamp(dst, t)
-			dst = append(dst, '"')
-			last, to = t, len(dst)
+			dst = append(dst, '"', ',')
+			last, start, end = t, from, len(dst)
 		}
+		dst = repeatTail(dst, len(dst)-from, s.n)
+	}
+	if len(same) > 0 {
+		dst = dst[:len(dst)-1] // the last comma
+	}
+	return dst
+}
+
+// stretch is neighbours among the outputs that share statuses and event times, as those of one record without nulls do:
+// what is written of them is written once a row, and copied.
+type stretch struct {
+	statuses []feature.Status
+	times    []int64
+	n        int
+}
+
+// fewStretches is as many as most answers have.
+const fewStretches = 16
+
+// stretches appends the stretches of an answer; none of one without rows.
+func stretches(dst []stretch, f *Found) []stretch {
+	for j, s := range f.Statuses {
+		t := f.EventTimes[j]
+		if len(s) == 0 {
+			return dst
+		}
+		if last := len(dst) - 1; last >= 0 && &dst[last].statuses[0] == &s[0] && &dst[last].times[0] == &t[0] {
+			dst[last].n++
+			continue
+		}
+		dst = append(dst, stretch{s, t, 1})
 	}
 	return dst
 }

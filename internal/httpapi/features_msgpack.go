@@ -3,6 +3,7 @@ package httpapi
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/registry/feature"
@@ -36,43 +37,63 @@ func appendMessagePack(dst []byte, plan Plan, f *Found, rows int, r *featuresReq
 	if !r.omitTimestamps {
 		fields++
 	}
+	var memory [fewStretches]stretch
+	same := stretches(memory[:0], f)
+	floats := allFloats(f.Columns)
 	for i := range rows {
 		dst = packText(append(dst, 0x80|fields), api.FieldValues)
 		dst = packArray(dst, len(outputs))
-		for _, c := range f.Columns {
-			dst = packCell(dst, c, i)
+		if floats {
+			dst = packFloats(dst, f.Columns, i)
+		} else {
+			for _, c := range f.Columns {
+				dst = packCell(dst, c, i)
+			}
 		}
 		if !r.omitStatuses {
 			dst = packArray(packText(dst, api.FieldStatuses), len(outputs))
-			for j := 0; j < len(f.Statuses); {
-				status, n := f.Statuses[j][i], 1
-				for j+n < len(f.Statuses) && f.Statuses[j+n][i] == status {
-					n++
-				}
-				dst = appendTimes(dst, statusPacked[status], n)
-				j += n
+			for _, s := range same {
+				dst = appendTimes(dst, statusPacked[s.statuses[i]], s.n)
 			}
 		}
 		if !r.omitTimestamps {
 			dst = packArray(packText(dst, api.FieldEventTimestamps), len(outputs))
-			for j := 0; j < len(f.EventTimes); {
-				t, none := f.EventTimes[j][i], f.Statuses[j][i] == feature.NotFound
-				n := 1
-				for j+n < len(f.EventTimes) && f.EventTimes[j+n][i] == t && (f.Statuses[j+n][i] == feature.NotFound) == none {
-					n++
-				}
+			for _, s := range same {
 				from := len(dst)
-				if t == NoTime || none {
+				if t := s.times[i]; t == NoTime || s.statuses[i] == feature.NotFound {
 					dst = append(dst, packNull)
 				} else {
 					dst = packInstant(dst, t)
 				}
-				dst = repeatTail(dst, len(dst)-from, n)
-				j += n
+				dst = repeatTail(dst, len(dst)-from, s.n)
 			}
 		}
 	}
 	return dst
+}
+
+// allFloats says whether columns are numbers without a null.
+func allFloats(cols []*feature.Column) bool {
+	for _, c := range cols {
+		if c.Type.Kind != feature.Float64 || len(c.Nulls) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// packFloats appends a row of allFloats.
+func packFloats(dst []byte, cols []*feature.Column, i int) []byte {
+	const size = 9
+	dst = slices.Grow(dst, size*len(cols))
+	row := dst[len(dst) : len(dst)+size*len(cols)]
+	for _, c := range cols {
+		cell := row[:size]
+		cell[0] = 0xcb
+		binary.BigEndian.PutUint64(cell[1:], c.Nums[i])
+		row = row[size:]
+	}
+	return dst[:len(dst)+size*len(cols)]
 }
 
 const packNull = 0xc0

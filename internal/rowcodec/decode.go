@@ -244,6 +244,7 @@ type Decoder struct {
 	fields  []int // as chosen
 	lists   []int // of fields, those whose bytes may be wrong although the record is whole
 	inOrder []pick
+	words   int // of inOrder, those that are words: the first ones
 }
 
 // pick is one chosen feature, in the order of slots.
@@ -265,7 +266,9 @@ func (c *Codec) Decoder(fields []int) *Decoder {
 	}
 	for s, cols := range at {
 		for _, col := range cols {
-			d.inOrder = append(d.inOrder, pick{slot: s, col: col})
+			if d.inOrder = append(d.inOrder, pick{slot: s, col: col}); s < c.words {
+				d.words++
+			}
 		}
 	}
 	return d
@@ -300,10 +303,12 @@ func (d *Decoder) Open(rec []byte) (Row, error) {
 func (d *Decoder) Append(r *Row, cols []*feature.Column) {
 	c := d.c
 	if len(r.nulls) == 0 {
-		for _, p := range d.inOrder {
+		words := r.words
+		for _, p := range d.inOrder[:d.words] {
+			cols[p.col].AppendBits(binary.LittleEndian.Uint64(words[8*p.slot:]))
+		}
+		for _, p := range d.inOrder[d.words:] {
 			switch col := cols[p.col]; {
-			case p.slot < c.words:
-				col.AppendBits(binary.LittleEndian.Uint64(r.words[8*p.slot:]))
 			case p.slot < c.bools:
 				col.AppendBits(uint64(r.bools[(p.slot-c.words)>>3] >> ((p.slot - c.words) & 7) & 1))
 			default:

@@ -87,6 +87,7 @@ func (r *Result) decode(plan *role, role *roleResult, now int64) {
 		r.decodeWindows(plan, role, now)
 		return
 	}
+	feature.Reserve(role.columns, r.Rows)
 	for row, ref := range role.refs {
 		role.found[row], role.times[row] = feature.NotFound, NoTime
 		if ref < 0 || r.records[ref] == nil {

@@ -64,6 +64,29 @@ func NewColumn(name string, t Type, n int) *Column {
 	return c
 }
 
+// Reserve makes room for n rows in columns that are empty: those of fixed kinds that have less get it
+// side by side in one piece of memory. Whoever goes through such columns row by row then
+// finds them spread over the processor's cache, where pieces of powers of two would meet in few of its places.
+func Reserve(cols []*Column, n int) {
+	const line = 8 // words of a cache line
+	stride := ((n+line-1)/line | 1) * line
+	short := 0
+	for _, c := range cols {
+		if c.Type.Kind.Fixed() && cap(c.Nums) < n {
+			short++
+		}
+	}
+	if short == 0 {
+		return
+	}
+	words := make([]uint64, short*stride)
+	for _, c := range cols {
+		if c.Type.Kind.Fixed() && cap(c.Nums) < n {
+			c.Nums, words = words[:0:stride], words[stride:]
+		}
+	}
+}
+
 // Reset empties the column and keeps its memory. Values handed out before become invalid.
 func (c *Column) Reset() {
 	c.Len, c.Nulls, c.Bad = 0, c.Nulls[:0], c.Bad[:0]

@@ -234,8 +234,12 @@ func AppendFloatJSON(dst []byte, f float64, bits int) []byte {
 		return append(dst, `"-Infinity"`...)
 	}
 	format := byte('f')
-	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e16) {
+	switch abs := math.Abs(f); {
+	case abs == 0:
+	case abs < 1e-6 || abs >= 1e16:
 		format = 'e'
+	case bits == 64:
+		return appendDecimal(dst, f)
 	}
 	start := len(dst)
 	dst = strconv.AppendFloat(dst, f, format, -1, bits)
