@@ -3,7 +3,6 @@ package materialize
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -52,12 +51,21 @@ func (s *session) bootstrap(ctx context.Context) error {
 
 // lacksViews reports whether a view was left out of the session.
 func (s *session) lacksViews() bool {
-	return slices.ContainsFunc(s.views, func(v compiledView) bool { return v.filling != nil })
+	return s.anyFilling(func(*filling) bool { return true })
 }
 
 // filled reports whether a view that was left out of the session has been filled, or could not be.
-func (s *session) filled() bool {
-	return slices.ContainsFunc(s.views, func(v compiledView) bool { return v.filling != nil && v.filling.ended() })
+func (s *session) filled() bool { return s.anyFilling((*filling).ended) }
+
+// anyFilling reports whether one of the fillings of views that were left out is such. It looks at nothing else of the
+// views: the rest of them is changed under the session's mutex, also by the Owner's methods.
+func (s *session) anyFilling(such func(*filling) bool) bool {
+	for i := range s.views {
+		if f := s.views[i].filling; f != nil && such(f) {
+			return true
+		}
+	}
+	return false
 }
 
 // countPartitions notes how many partitions the topic has, where that matters.

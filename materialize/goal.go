@@ -89,23 +89,41 @@ func (s *session) caughtUp() (bool, error) {
 		return true, nil
 	}
 	held, err := s.heldByOthers()
+	if err != nil {
+		return false, err
+	}
 	for _, p := range others {
 		if held[p] < s.goal.ends[p] {
-			return false, err
+			return false, nil
 		}
 	}
-	return true, err
+	return true, nil
 }
 
+// heldByOthers are, per partition, the offsets up to which the log and all views are.
 func (s *session) heldByOthers() (held map[int32]int64, err error) {
 	if s.rows != nil {
-		err = s.retry("the offline store", func(ctx context.Context) (err error) {
+		if err = s.retry("the offline store", func(ctx context.Context) (err error) {
 			held, err = s.cfg.Log.Offsets(ctx, s.src)
 			return err
-		})
-		return held, err
+		}); err != nil {
+			return nil, err
+		}
 	}
-	return s.resumed(s.sinks[0].at())
+	for _, k := range s.sinks {
+		applied, err := s.resumed(k.at())
+		if err != nil {
+			return nil, err
+		}
+		if held == nil {
+			held = applied
+			continue
+		}
+		for p, at := range held {
+			held[p] = min(at, applied[p])
+		}
+	}
+	return held, nil
 }
 
 // resumed are the offsets of the topic up to which a view is, by its resume points.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -359,12 +360,17 @@ func (s *session) complete() error {
 	return nil
 }
 
-// next is the next offset of a partition of this member that a sink lacks.
+// next is the next offset of a partition of this member that a sink lacks. It may be a view: one that
+// the online store has lost writes of is behind the log.
 func (s *session) next(p int32) int64 {
+	next := int64(math.MaxInt64)
 	if s.rows != nil {
-		return s.rows.next[p] // rows come to the log after the views
+		next = s.rows.next[p]
 	}
-	return s.sinks[0].at().next[p]
+	for _, k := range s.sinks {
+		next = min(next, k.at().next[p])
+	}
+	return next
 }
 
 // retry calls a store until it is available. It gives up when the stream ends, and when
