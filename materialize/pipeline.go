@@ -110,7 +110,7 @@ func (p *pipeline) copied(v registry.ViewGeneration) (*pipeline, error) {
 	topic := InternalTopic(p.group, v)
 	q := &pipeline{cfg: p.cfg, src: p.src, topic: topic, group: topic, log: p.cfg.Logger.With("source", p.src.Name, "topic", topic),
 		copies: &Repartition{Source: p.src, Topic: topic, Group: CopiersOf(topic)}}
-	q.stats.init(p.src)
+	q.stats.init(p.src, p.cfg.Served)
 	return q, q.addView(v)
 }
 

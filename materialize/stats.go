@@ -88,7 +88,8 @@ type ViewStats struct {
 
 // sourceStats collects SourceStats. It is safe for concurrent use.
 type sourceStats struct {
-	now func() time.Time
+	now   func() time.Time
+	heard func(micros int64) // nil, or StreamConfig.Served
 
 	retries, restarts, stalls, skipped atomic.Int64
 
@@ -109,8 +110,8 @@ type partitionStats struct {
 	events    bool  // there is a watermark
 }
 
-func (s *sourceStats) init(src *registry.Source) {
-	s.now = time.Now
+func (s *sourceStats) init(src *registry.Source, heard func(micros int64)) {
+	s.now, s.heard = time.Now, heard
 	s.base = SourceStats{Source: src.Name, Topic: src.Kafka.Topic, DeadLetters: map[Reason]int64{}}
 	s.state = StateStarting
 	s.partitions, s.left = map[int32]*partitionStats{}, map[int32]PartitionStats{}
@@ -171,6 +172,9 @@ func (s *sourceStats) count(c *Chunk, bad []Bad) {
 			at.watermark, at.events = v.EventTime, true
 		}
 		s.served.add(now - v.IngestedAt)
+		if s.heard != nil {
+			s.heard(now - v.IngestedAt)
+		}
 	}
 }
 

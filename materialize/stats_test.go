@@ -19,7 +19,7 @@ func TestFreshness(t *testing.T) {
 	src := &registry.Source{Meta: registry.Meta{Name: "s"}, Kafka: &registry.Kafka{Topic: "t"}}
 	v := registry.ViewGeneration{View: &registry.FeatureView{Meta: registry.Meta{Name: "v"}}, Number: 2}
 	p := &pipeline{src: src}
-	p.stats.init(src)
+	p.stats.init(src, nil)
 	p.stats.addView(v)
 	now := time.UnixMicro(1_000_000_000).UTC()
 	p.stats.now = func() time.Time { return now }

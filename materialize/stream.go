@@ -64,6 +64,10 @@ type StreamConfig struct {
 	// Retry is used when a store is unavailable; its Limit is not.
 	Retry Backoff
 
+	// Served, if set, hears the lengths of time that SourceStats.Served counts, one by one, in microseconds.
+	// Sources call it at the same time.
+	Served func(micros int64)
+
 	Logger     *slog.Logger          // nil: none
 	Registerer prometheus.Registerer // nil: no metrics
 }
@@ -116,7 +120,7 @@ func NewStream(cfg StreamConfig) (*Stream, error) {
 		}
 		p := &pipeline{cfg: &s.cfg, src: src, topic: src.Kafka.Topic, group: cfg.Group + "-" + src.Name, memory: cfg.Memory / int64(len(cfg.Sources)),
 			log: cfg.Logger.With("source", src.Name, "topic", src.Kafka.Topic)}
-		p.stats.init(src)
+		p.stats.init(src, cfg.Served)
 		s.pipelines = append(s.pipelines, p)
 	}
 	windowed := 0

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/forebay/forebay/materialize"
@@ -30,12 +33,13 @@ type StreamFigures struct {
 	// with it; Streamed that at which it comes through windows into the online store, and into the log.
 	Decoded  float64 `json:"decoded_per_second"`
 	Streamed float64 `json:"streamed_per_second"`
-	// Of the time from a record's timestamp to its being in the online store, at Rate events a second: the
-	// upper end of the bucket of the histogram that the stream keeps.
+	// Of the time from the instant at which an event was due to its being in the online store, at Rate events a
+	// second, over every event that was sent.
 	Rate int     `json:"rate"`
 	Sent int     `json:"sent"`
 	P50  float64 `json:"p50_seconds"`
 	P99  float64 `json:"p99_seconds"`
+	Max  float64 `json:"max_seconds"`
 }
 
 const benchPartitions = 4
@@ -95,7 +99,8 @@ func (a *App) BenchStream(ctx context.Context, o StreamBench) (f *StreamFigures,
 
 // delays streams events that come at a rate.
 func (a *App) delays(ctx context.Context, c *kafka.Cluster, head *registry.Revision, g *benchEvents, f *StreamFigures) error {
-	s, err := a.newStream(ctx, head, StreamOptions{})
+	var served servedTimes
+	s, err := a.newStream(ctx, head, StreamOptions{served: served.add})
 	if err != nil {
 		return err
 	}
@@ -134,16 +139,34 @@ func (a *App) delays(ctx context.Context, c *kafka.Cluster, head *registry.Revis
 	for s.Stats()[0].Rows < int64(f.Sent) && time.Now().Before(deadline) {
 		<-tick.C
 	}
-	served := s.Stats()[0].Served
 	cancel()
 	if err := <-done; err != nil {
 		return a.kafkaError(err)
 	}
-	if served.Count < uint64(f.Sent) { //nolint:gosec // not negative
-		return fmt.Errorf("bench: %d of %d events were streamed", served.Count, f.Sent)
+	if len(served.micros) < f.Sent {
+		return fmt.Errorf("bench: %d of %d events were streamed", len(served.micros), f.Sent)
 	}
-	f.P50, f.P99 = served.Quantile(.5), served.Quantile(.99)
+	f.P50, f.P99, f.Max = served.quantile(.5), served.quantile(.99), served.quantile(1)
 	return nil
+}
+
+// servedTimes are lengths of time, in microseconds. It is safe for concurrent use until quantile is called.
+type servedTimes struct {
+	mu     sync.Mutex
+	micros []int64
+}
+
+func (s *servedTimes) add(micros int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.micros = append(s.micros, micros)
+}
+
+// quantile is the least length, in seconds, that a part of all do not exceed.
+func (s *servedTimes) quantile(part float64) float64 {
+	slices.Sort(s.micros)
+	i := int(math.Ceil(part*float64(len(s.micros)))) - 1
+	return float64(s.micros[max(0, i)]) / 1e6
 }
 
 // benchEvents makes the events of a StreamBench.

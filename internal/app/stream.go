@@ -18,6 +18,8 @@ type StreamOptions struct {
 	// Progress, if set, hears the events read so far, from Kafka and for views that are filled from
 	// the log, and how many there are in all (0 while unknown).
 	Progress func(done, total int64)
+
+	served func(micros int64) // materialize.StreamConfig.Served
 }
 
 // Streamed says what a stream did, source by source.
@@ -177,6 +179,7 @@ func (a *App) newStream(ctx context.Context, head *registry.Revision, o StreamOp
 		Inputs: inputs, Repartitioner: inputs, Online: a.sink(on, head), Log: logSink{off}, Tables: tables{off},
 		Group:         a.env.Stream.Group,
 		UntilCaughtUp: o.UntilCaughtUp,
+		Served:        o.served,
 		Logger:        a.log, Registerer: a.metrics,
 	})
 }
