@@ -2,13 +2,9 @@ package materialize
 
 import (
 	"container/list"
-	"context"
-	"errors"
 	"fmt"
 
 	"github.com/forebay/forebay/materialize/window"
-	"github.com/forebay/forebay/registry"
-	"github.com/forebay/forebay/registry/expr"
 	"github.com/forebay/forebay/registry/feature"
 )
 
@@ -28,10 +24,10 @@ type windowSink struct {
 	chunk, kept uint64
 
 	// Of the chunk being applied, kept for their memory.
-	touched, missing []*entity
-	events           []event
-	records          []WindowRecord
-	key, memory      []byte
+	touched []*entity
+	events  []event
+	shares  []windowShare
+	key     []byte
 }
 
 var _ sink = (*windowSink)(nil)
@@ -39,19 +35,20 @@ var _ sink = (*windowSink)(nil)
 // entity is the state of one entity in memory.
 type entity struct {
 	key       string
-	state     *window.State
+	state     *window.State // nil until it is read
 	partition int32
 	offset    int64  // the next that is not applied
-	changed   bool   // and not written yet
 	chunk     uint64 // the last that had an event of it
 	size      int64
 	place     *list.Element
+
+	first, last int32 // of its events in the chunk
 }
 
 // event is a row of the chunk that an entity has not applied.
 type event struct {
-	entity *entity
-	row    int32
+	row    int32 // of out
+	next   int32 // the next event of the entity; 0 for none: no event comes after itself
 	offset int64
 }
 
@@ -74,15 +71,8 @@ func (k *windowSink) add(c *Chunk) ([]Bad, error) {
 	if err := k.group(c); err != nil {
 		return nil, err
 	}
-	if err := k.load(); err != nil {
+	if err := k.update(stats); err != nil {
 		return nil, err
-	}
-	late, nans := k.apply()
-	if err := k.write(stats); err != nil {
-		return nil, err
-	}
-	if late > 0 || nans > 0 {
-		k.s.stats.countWindows(k.ViewGeneration, late, nans)
 	}
 	k.evict()
 	return bad, nil
@@ -90,7 +80,7 @@ func (k *windowSink) add(c *Chunk) ([]Bad, error) {
 
 // group finds the entities of the rows in out, which are the chunk's that the view takes, in their order.
 func (k *windowSink) group(c *Chunk) error {
-	k.touched, k.events, k.missing = k.touched[:0], k.events[:0], k.missing[:0]
+	k.touched, k.events = k.touched[:0], k.events[:0]
 	cols := k.out.Columns[:len(k.keys.columns)]
 	in := -1
 	for i := range k.out.Rows {
@@ -117,139 +107,25 @@ func (k *windowSink) group(c *Chunk) error {
 			e = &entity{key: string(k.key), partition: p}
 			e.place = k.order.PushFront(e)
 			k.hot[e.key] = e
-			k.missing = append(k.missing, e)
 		}
 		if e.partition != p {
 			k.fill("its entities have moved to other partitions")
 			return fmt.Errorf("%w: events of one entity of %s are in partitions %d and %d: it has moved, and the windows have to be built anew", ErrAgain, k.ViewGeneration, e.partition, p)
 		}
+		n := int32(len(k.events)) //nolint:gosec // as many as a poll's rows
 		if e.chunk != k.chunk {
 			e.chunk = k.chunk
 			k.order.MoveToFront(e.place)
 			k.touched = append(k.touched, e)
+			e.first = n
+		} else {
+			k.events[e.last].next = n
 		}
-		k.events = append(k.events, event{e, int32(i), offset})
+		e.last = n
+		k.events = append(k.events, event{row: int32(i), offset: offset})
 	}
 	return nil
 }
-
-// load reads the states that are not in memory.
-func (k *windowSink) load() error {
-	if len(k.missing) == 0 {
-		return nil
-	}
-	keys, records := make([][]byte, len(k.missing)), make([]WindowRecord, len(k.missing))
-	for i, e := range k.missing {
-		keys[i] = []byte(e.key)
-	}
-	if err := k.s.retry("the online store", func(ctx context.Context) error {
-		return k.s.cfg.Online.States(ctx, k.ViewGeneration, keys, records)
-	}); err != nil {
-		return fmt.Errorf("read view %s: %w", k.ViewGeneration, err)
-	}
-	// What another server has may be older than what was written: going on from it would leave a gap.
-	if err := k.s.sameServer(k.compiledView); err != nil {
-		return err
-	}
-	for i, e := range k.missing {
-		switch r := records[i]; {
-		case r.State == nil || r.Epoch < k.epoch:
-			e.state = &window.State{}
-		case r.Epoch > k.epoch:
-			k.seen = max(k.seen, r.Epoch)
-			return fmt.Errorf("%w: the windows of %s are being built anew: a record is of epoch %d, and not %d", ErrAgain, k.ViewGeneration, r.Epoch, k.epoch)
-		default:
-			state, err := k.plan.Decode(r.State)
-			if err != nil {
-				return fmt.Errorf("view %s: the state of entity key %x: %w; `forebay materialize %s --overwrite` builds all of them anew", k.ViewGeneration, e.key, err, k.View.Name)
-			}
-			e.state, e.offset = state, r.Offset
-		}
-	}
-	return nil
-}
-
-// apply adds the events to the states.
-func (k *windowSink) apply() (late, nans int64) {
-	inputs := k.out.Columns[len(k.keys.columns):]
-	for _, e := range k.events {
-		if e.offset < e.entity.offset {
-			continue // the record had it
-		}
-		outcome := k.plan.Add(e.entity.state, window.Row{Version: k.out.Versions[e.row], Columns: inputs, Index: int(e.row)})
-		e.entity.offset, e.entity.changed = e.offset+1, true
-		if outcome.Late {
-			late++
-		}
-		nans += int64(outcome.NaNs)
-	}
-	return late, nans
-}
-
-// write writes the states that have changed.
-func (k *windowSink) write(stats expr.Stats) error {
-	k.records, k.memory = k.records[:0], k.memory[:0]
-	for _, e := range k.touched {
-		if !e.changed {
-			continue
-		}
-		from := len(k.memory)
-		k.memory = k.plan.Append(k.memory, e.state)
-		state := k.memory[from:len(k.memory):len(k.memory)]
-		k.records = append(k.records, WindowRecord{Key: []byte(e.key), Epoch: k.epoch, Offset: e.offset, State: state})
-		e.changed = false
-		k.used -= e.size
-		e.size = entityBytes + 2*int64(len(e.key)) + k.plan.Memory(e.state, len(state))
-		k.used += e.size
-	}
-	if len(k.records) == 0 {
-		k.s.stats.countView(k.ViewGeneration, stats, 0, 0)
-		return nil
-	}
-	var stale int
-	err := k.s.retry("the online store", func(ctx context.Context) (err error) {
-		_, stale, err = k.s.cfg.Online.WriteStates(ctx, k.ViewGeneration, k.records)
-		return err
-	})
-	if err == nil && stale > 0 {
-		var foreign error
-		if err = k.s.retry("the online store", func(ctx context.Context) (err error) {
-			var seen int64
-			foreign, seen, err = othersStates(ctx, k.s.cfg.Online, k.ViewGeneration, k.records)
-			k.seen = max(k.seen, seen)
-			return err
-		}); err == nil && foreign != nil {
-			err = fmt.Errorf("%w: %w", ErrAgain, foreign)
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("write view %s: %w", k.ViewGeneration, err)
-	}
-	k.s.stats.countView(k.ViewGeneration, stats, len(k.records), 0)
-	return nil
-}
-
-// othersStates says which of the records that were written are now of another writer. Those that
-// are as they were written do not count: an answer may have been lost, and two states of one epoch and offset are one.
-// seen is the epoch of the other's.
-func othersStates(ctx context.Context, online Online, v registry.ViewGeneration, written []WindowRecord) (foreign error, seen int64, err error) {
-	keys, now := make([][]byte, len(written)), make([]WindowRecord, len(written))
-	for i, r := range written {
-		keys[i] = r.Key
-	}
-	if err := online.States(ctx, v, keys, now); err != nil {
-		return nil, 0, err
-	}
-	for i, r := range now {
-		if r.Epoch != written[i].Epoch || r.Offset != written[i].Offset {
-			return fmt.Errorf("%w: the state of entity key %x of %s is of epoch %d, offset %d, and not of %d, %d", errOthers, r.Key, v, r.Epoch, r.Offset, written[i].Epoch, written[i].Offset), r.Epoch, nil
-		}
-	}
-	return nil, 0, nil
-}
-
-// errOthers: somebody else writes the same windows.
-var errOthers = errors.New("another process writes the same windows")
 
 // entityBytes is about what an entity takes in memory beside its key and its state.
 const entityBytes = 240

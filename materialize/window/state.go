@@ -88,13 +88,18 @@ func (p *Plan) tileFor(s *State, t int64) *tile {
 	for i := range p.levels {
 		l := &p.levels[i]
 		if start := l.start(t); start >= l.limit(s.newest) {
-			return p.tileAt(s, i, start)
+			into, there := p.tileAt(s, i, start)
+			if !there {
+				into.accs = make([]acc, len(p.groups))
+			}
+			return into
 		}
 	}
 	return nil
 }
 
-func (p *Plan) tileAt(s *State, level int, start int64) *tile {
+// tileAt is the tile of a level that starts at an instant. Where it was not there, it is put there without accs.
+func (p *Plan) tileAt(s *State, level int, start int64) (t *tile, there bool) {
 	tiles := s.levels[level]
 	i := len(tiles)
 	if i > 0 && tiles[i-1].start >= start { // mostly events come in order
@@ -107,11 +112,11 @@ func (p *Plan) tileAt(s *State, level int, start int64) *tile {
 			return 0
 		})
 	}
-	if i == len(tiles) || tiles[i].start != start {
-		tiles = slices.Insert(tiles, i, tile{start: start, accs: make([]acc, len(p.groups))})
+	if there = i < len(tiles) && tiles[i].start == start; !there {
+		tiles = slices.Insert(tiles, i, tile{start: start})
 		s.levels[level] = tiles
 	}
-	return &tiles[i]
+	return &tiles[i], there
 }
 
 // roll moves the tiles that the windows of their level have passed into the next
@@ -136,8 +141,8 @@ func (p *Plan) roll(s *State) {
 	}
 }
 
-// sink merges a tile into the one around it in a coarser level. That level's own
-// tiles are looked at after it, so it may be one that moves on at once.
+// sink merges a tile, which its level is about to drop, into the one around it in a coarser level. That level's
+// own tiles are looked at after it, so it may be one that moves on at once.
 func (p *Plan) sink(s *State, level int, t *tile) {
 	l := &p.levels[level]
 	// The tile is (start, …]: any instant in it finds the coarser one; the first is start+1.
@@ -145,7 +150,11 @@ func (p *Plan) sink(s *State, level int, t *tile) {
 	if l.grain > 0 {
 		start = l.start(t.start + 1)
 	}
-	into := p.tileAt(s, level, start)
+	into, there := p.tileAt(s, level, start)
+	if !there { // then all that is in it is in the tile
+		into.accs = t.accs
+		return
+	}
 	for i := range p.groups {
 		into.accs[i].merge(&p.groups[i], &t.accs[i])
 	}
