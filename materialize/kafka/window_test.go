@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -26,6 +27,7 @@ import (
 type windowWorld struct {
 	*world
 	generator materializetest.Generator
+	users     int // of the events; 0 for the generator's few
 }
 
 func newWindowWorld(t *testing.T, parts int) *windowWorld {
@@ -58,6 +60,9 @@ func (w *windowWorld) produceWindows(n int) {
 	var events []materializetest.Event
 	for range n {
 		e := w.generator.Event()
+		if w.users > 0 && e.User != nil {
+			e.User = ptr(fmt.Sprintf("u%d", w.rng.IntN(w.users)))
+		}
 		for range 1 + w.rng.IntN(20)/19 {
 			at := time.UnixMilli(1_700_000_100_000 + int64(w.rng.IntN(5)))
 			user := ""
@@ -141,11 +146,11 @@ func TestWindowsSurviveFaultsAtEverySeam(t *testing.T) {
 			if n >= kill {
 				return dead // and every later call: nothing of this process takes effect any more
 			}
+			mu.Lock()
+			defer mu.Unlock()
 			if n == failover {
 				w.store.Failover(outages.IntN(12))
 			}
-			mu.Lock()
-			defer mu.Unlock()
 			if outages.IntN(10) == 0 {
 				return fmt.Errorf("memory at nowhere: %w", materialize.ErrUnavailable)
 			}
@@ -163,6 +168,71 @@ func TestWindowsSurviveFaultsAtEverySeam(t *testing.T) {
 		}
 	}
 	w.store.Fault = nil
+	if _, err := w.run(context.Background(), untilCaughtUp); err != nil {
+		t.Fatal(err)
+	}
+	w.checkWindows()
+}
+
+// TestWindowsOfManyEntities has polls with several shares of entities, that are read, computed and written at a time; calls
+// fail before and after they take effect, and the process ends between them.
+func TestWindowsOfManyEntities(t *testing.T) {
+	ignoreKafka(t)
+	w := newWindowWorld(t, 2)
+	w.users = 1500
+	dead := errors.New("killed")
+	for range 2 {
+		w.produceWindows(1300)
+		for _, kill := range []int64{w.rng.Int64N(80), w.rng.Int64N(160), math.MaxInt64} {
+			var calls atomic.Int64
+			w.store.Fault = func(_ context.Context, call string, after bool) error {
+				switch n := calls.Add(1); {
+				case n >= kill:
+					return dead
+				case n%7 == 0 && strings.HasSuffix(call, "States"):
+					return fmt.Errorf("memory at nowhere: %w", materialize.ErrUnavailable)
+				}
+				return nil
+			}
+			if _, err := w.run(context.Background(), func(cfg *materialize.StreamConfig) {
+				untilCaughtUp(cfg)
+				only("user_windows")(cfg)
+				cfg.PollRows, cfg.States = 1250, 1<<uint(14+w.rng.IntN(8))
+			}); err != nil && !errors.Is(err, dead) {
+				t.Fatal(err)
+			}
+		}
+		if d := slices.DeleteFunc(w.differences(), func(s string) bool { return !strings.HasPrefix(s, "user_windows") }); len(d) > 0 {
+			t.Fatalf("%d differences:\n%s", len(d), strings.Join(d[:min(len(d), 6)], "\n"))
+		}
+	}
+}
+
+// TestCaughtUpWhereAViewIsBehindTheLog: a store that has lost writes is behind the log, and a stream that is to catch up
+// does not end before it has them again.
+func TestCaughtUpWhereAViewIsBehindTheLog(t *testing.T) {
+	ignoreKafka(t)
+	w := newWindowWorld(t, 1)
+	for range 3 {
+		w.produceWindows(150)
+		if _, err := w.run(context.Background(), untilCaughtUp); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.store.Failover(60)
+	if len(w.differences()) == 0 {
+		t.Fatal("nothing was lost")
+	}
+	if _, err := w.run(context.Background(), func(cfg *materialize.StreamConfig) {
+		untilCaughtUp(cfg)
+		only("user_windows", "user_latest", "pair_latest")(cfg)
+		cfg.PollRows = 5
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if d := w.differences(); len(slices.DeleteFunc(d, func(s string) bool { return strings.HasPrefix(s, "shop_windows") })) > 0 {
+		t.Fatalf("it ended behind the log: %s", d[0])
+	}
 	if _, err := w.run(context.Background(), untilCaughtUp); err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +395,6 @@ func TestGenerationGoesLiveWhenItHasCaughtUp(t *testing.T) {
 		if d := wrong.Load(); d != nil {
 			t.Errorf("%s went live too early: %s", next, *d)
 		}
-		w.store.Fault = nil
 		w.caughtUp() // generation 1
 		if err := stop(); err != nil {
 			t.Fatal(err)
