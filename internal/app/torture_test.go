@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -70,7 +71,7 @@ func tortured(dir string) {
 		_, err = a.Stream(ctx, StreamOptions{})
 		_ = a.Close()
 	}
-	if err != nil {
+	if err != nil && (ctx.Err() == nil || !errors.Is(err, context.Canceled)) { // else it had not begun
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -201,7 +202,7 @@ func (w *torture) leave(m *member) {
 	_ = m.cmd.Process.Signal(syscall.SIGTERM)
 	<-m.done
 	if m.err != nil {
-		w.Errorf("a member that was asked to end: %v", m.err)
+		w.Errorf("a member that was asked to end: %v\n%s", m.err, m.log.String())
 	}
 	w.logs += m.log.String()
 	w.members = slices.DeleteFunc(w.members, func(o *member) bool { return o == m })
