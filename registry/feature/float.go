@@ -3,12 +3,13 @@ package feature
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // appendDecimal appends a number in its shortest decimal form that is read back as the same
 // number, of these the nearest, with a point and a digit behind it: 60.0, 0.1. It takes numbers of
 // 1e-6 <= |f| < 1e16, whose form has no exponent, and gives what strconv.AppendFloat(dst, f, 'f', -1, 64)
-// does, in half the time.
+// does, in less than half the time.
 //
 // The method is Schubfach (Raffaello Giulietti, "The Schubfach way to render doubles", 2020). In
 // this range the powers of ten that it multiplies by are exact.
@@ -61,32 +62,40 @@ func appendDecimal(dst []byte, f float64) []byte {
 
 // appendScaled appends digits 10^-scale, with scale above 0.
 func appendScaled(dst []byte, digits uint64, scale int) []byte {
-	var text [maxDigits]byte
+	var text digitsText
 	start := putDigits(&text, digits)
 	point := maxDigits - scale
-	switch {
-	case point > start:
-		dst = append(dst, text[start:point]...)
-		dst = append(dst, '.')
-		return append(dst, text[point:]...)
-	default:
-		dst = append(dst, '0', '.')
-		const zeros = "00000000000000000000000"
-		dst = append(dst, zeros[:start-point]...)
-		return append(dst, text[start:]...)
+	// What is copied has always the same length, which costs less than the right one; the rest is not kept.
+	n := len(dst)
+	dst = slices.Grow(dst, 2*maxDigits+2)
+	out := dst[n : n+2*maxDigits+2]
+	if point > start {
+		whole := point - start
+		*(*[maxDigits]byte)(out) = *(*[maxDigits]byte)(text[start:])
+		out[whole] = '.'
+		*(*[maxDigits]byte)(out[whole+1:]) = *(*[maxDigits]byte)(text[point:])
+		return dst[:n+whole+1+scale]
 	}
+	out[0], out[1] = '0', '.'
+	zeros := start - point
+	copy(out[2:], "000000000000000000000000"[:zeros])
+	*(*[maxDigits]byte)(out[2+zeros:]) = *(*[maxDigits]byte)(text[start:])
+	return dst[:n+2+scale]
 }
 
 func appendDigits(dst []byte, n uint64) []byte {
-	var text [maxDigits]byte
-	return append(dst, text[putDigits(&text, n):]...)
+	var text digitsText
+	return append(dst, text[putDigits(&text, n):maxDigits]...)
 }
 
 // maxDigits is more than a number of appendDecimal has: 17 digits, and up to 22 behind the point.
 const maxDigits = 24
 
+// digitsText has digits that end at maxDigits, and as much room behind them.
+type digitsText [2 * maxDigits]byte
+
 // putDigits puts the digits of n at the end of text and returns where they start.
-func putDigits(text *[maxDigits]byte, n uint64) int {
+func putDigits(text *digitsText, n uint64) int {
 	at := maxDigits
 	for n >= 1e8 { // divisions of 32 bits are cheaper, and these do not wait for each other
 		low := uint32(n % 1e8)
@@ -114,7 +123,7 @@ func putDigits(text *[maxDigits]byte, n uint64) int {
 	return at
 }
 
-func put2(text *[maxDigits]byte, at int, n uint32) {
+func put2(text *digitsText, at int, n uint32) {
 	text[at], text[at+1] = pairs[2*n], pairs[2*n+1]
 }
 
