@@ -4,7 +4,7 @@ DuckDB writing the same rows sorted by (key, time); a dense spine and a sparse o
 writes it and its best formulations, and beside the floor (read the columns, write the result). Each is a process of its own;
 its peak memory is the kernel's. Every row of Forebay's result is compared with DuckDB's.
 
-    benches/pit.py FOREBAY [ROWS [SPINE]] [--entities N] [--sparse N] [--hot] [--memory SIZE] [--repeat N] [--no-peers]
+    benches/pit.py FOREBAY [ROWS [SPINE]] [--entities N] [--sparse N] [--hot] [--memory SIZE] [--views] [--repeat N] [--no-peers]
 
 needs duckdb and pyarrow: make test-setup, then .cache/venv/bin/python. ROWS is 2,000,000 and SPINE a tenth of it unless given;
 --hot gives 1 % of the entities half of the rows, of the history and of the spines alike.
@@ -19,6 +19,7 @@ parser.add_argument("--entities", type=int, help="default: a twentieth of ROWS")
 parser.add_argument("--sparse", type=int, default=20_000, help="rows of the sparse spine")
 parser.add_argument("--hot", action="store_true", help="1 %% of the entities have half of the rows")
 parser.add_argument("--memory", help="budget of dataset build")
+parser.add_argument("--views", action="store_true", help="also two more views of two features each, and all three in one dataset")
 parser.add_argument("--repeat", type=int, default=1, help="the fastest of so many runs counts")
 parser.add_argument("--no-peers", action="store_true", help="Forebay alone")
 a = parser.parse_args()
@@ -62,8 +63,8 @@ def user(n):
     return f"case when random() < 0.5 then (random() * {a.entities // 100})::bigint else {anyone} end" if a.hot else anyone
 
 
-def build(spine):
-    return [forebay, "dataset", "build", "--features", "stats", "--spine", f"{spine}.parquet", "--out", f"{spine}_train.parquet", *(["--memory", a.memory] if a.memory else [])]
+def build(spine, features="stats", out="train"):
+    return [forebay, "dataset", "build", "--features", features, "--spine", f"{spine}.parquet", "--out", f"{spine}_{out}.parquet", *(["--memory", a.memory] if a.memory else [])]
 
 
 def asof(rows, spine):
@@ -110,19 +111,25 @@ try:
     open("forebay.yaml", "w").write("version: 1\nproject: bench\n")
     open("features.yaml", "w").write("kind: Entity\nname: user\njoin_keys: [{name: user_id, type: int64}]\n---\nkind: Source\nname: rows\ntimestamp: at\n"
         "columns: {user_id: int64, at: timestamp, " + ", ".join(f"{n}: float64" for n in names) + "}\nfiles: {glob: rows.parquet}\n---\n"
-        "kind: FeatureView\nname: stats\nentities: [user]\nsource: rows\nttl: 30d\nfeatures:\n" + "".join(f"  - {{name: {n}, type: float64, expr: {n}}}\n" for n in names))
+        "kind: FeatureView\nname: stats\nentities: [user]\nsource: rows\nttl: 30d\nfeatures:\n" + "".join(f"  - {{name: {n}, type: float64, expr: {n}}}\n" for n in names)
+        + "".join(f"---\nkind: FeatureView\nname: {v}\nentities: [user]\nsource: rows\nttl: 30d\nfeatures:\n"
+                  + "".join(f"  - {{name: {v}_{n}, type: float64, expr: {n}}}\n" for n in names[at:at + 2]) for at, v in enumerate(["first", "second"]) if a.views))
     subprocess.run([forebay, "apply", "--auto-approve"], check=True, stdout=subprocess.DEVNULL)
     print(f"{a.rows:,} rows x 8 features of {a.entities:,} entities{', 1 % of which have half of them' if a.hot else ''}; spines of {a.spine:,} and {a.sparse:,}")
     ours = show("forebay ingest", [forebay, "ingest", "rows"], repeat=1)
     # A spine of one row, so that what is left is deriving.
     subprocess.run([sys.executable, "-c", DUCK, save("select * from 'sparse.parquet' limit 1", "one")], check=True)
     ours += show("forebay dataset build, the first, of one row: derives the table", build("one"), repeat=1)
+    if a.views:
+        show("the same for the views of two features", build("one", "first,second"), repeat=1)
     if not a.no_peers:
         theirs = duck("DuckDB, the same rows sorted by (key, time) into Parquet", save("""select * from 'rows.parquet' order by user_id, "at" """, "sorted"), repeat=1)
         print(f"{'ingest and derive : sort and write':64} {ours / theirs:7.2f}")
     for spine, n in (("dense", a.spine), ("sparse", a.sparse)):
         print(f"-- {n:,} rows of spine")
         ours = show("forebay dataset build", build(spine))
+        for v in ["first", "second", "stats,first,second"] if a.views else []:
+            show(f"forebay dataset build --features {v}", build(spine, v, "views"))
         if a.no_peers:
             continue
         show("floor, pyarrow: read the columns, write the result", [sys.executable, "-c", FLOOR, f"{spine}_train.parquet", ",".join(["user_id", "at", *names])])
