@@ -83,6 +83,7 @@ func TestConformancePaused(t *testing.T) {
 
 func TestConformanceSentinel(t *testing.T) {
 	r := testenv.RedisSentinel(t)
+	r.Patient(t)
 	leaks := goleak.IgnoreCurrent()
 	onlinetest.Run(t, onlinetest.Backend{
 		Open:   opener(Options{Addrs: r.Addrs(), Mode: Sentinel, MasterName: r.MasterName}),
