@@ -16,7 +16,7 @@ import (
 // NoRows is the Role.Snapshot of a derived table that did not exist yet.
 const NoRows = "none"
 
-// ErrSnapshotGone: a table no longer has the state that was asked for; it was expired, or its data
+// ErrSnapshotGone means: a table no longer has the state that was asked for; it was expired, or its data
 // was removed, or it is another table.
 var ErrSnapshotGone = errors.New("the snapshot is gone")
 
