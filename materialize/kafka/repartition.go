@@ -102,17 +102,26 @@ func (k *repartitioner) assigned(ctx context.Context, committed map[string]map[i
 	if err != nil {
 		return nil, err
 	}
-	var copied map[int32]int64 // by the internal topic itself, where the group's offsets have expired
+	// By the internal topic itself, of partitions of which the group has no offset: it may have lost it, also
+	// while it has those of others. The first transaction with records of a partition commits one.
+	var copied map[int32]int64
 	starts := map[int32]kgo.Offset{}
 	for p, o := range mine {
 		at := o.EpochOffset().Offset
 		if at < 0 {
-			if copied == nil {
-				if copied, err = k.uncommitted(ctx); err != nil {
+			at = max(k.From[p], all[p].Start)
+			read := at < all[p].End
+			if !read { // an empty partition: only to see whether the topic is another one
+				if read, err = k.forgotten(ctx); err != nil {
 					return nil, err
 				}
 			}
-			at = max(k.From[p], all[p].Start, copied[p])
+			if copied == nil && read {
+				if copied, err = k.copied(ctx); err != nil {
+					return nil, err
+				}
+			}
+			at = max(at, copied[p])
 		}
 		if at > all[p].End {
 			err := fmt.Errorf("%w: %s/%d ends at offset %d, but everything up to offset %d was copied to %s: the topic was created again, or its brokers lost data; "+
@@ -126,18 +135,18 @@ func (k *repartitioner) assigned(ctx context.Context, committed map[string]map[i
 	return map[string]map[int32]kgo.Offset{k.topic: starts}, nil
 }
 
-// uncommitted is what was copied of partitions for which the group has no offset: nothing, unless it has none at all.
-func (k *repartitioner) uncommitted(ctx context.Context) (map[int32]int64, error) {
+// forgotten says whether the group has no offset of any partition.
+func (k *repartitioner) forgotten(ctx context.Context) (bool, error) {
 	committed, err := kadm.NewClient(k.cluster.cl).FetchOffsets(ctx, k.Group)
 	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-		return nil, fmt.Errorf("read the offsets of group %s: %w", k.Group, k.cluster.wrap(err))
+		return false, fmt.Errorf("read the offsets of group %s: %w", k.Group, k.cluster.wrap(err))
 	}
 	for _, at := range committed[k.topic] {
 		if at.Err == nil && at.At >= 0 {
-			return map[int32]int64{}, nil
+			return false, nil
 		}
 	}
-	return k.copied(ctx)
+	return true, nil
 }
 
 // copied is, per partition of the source's topic, the offset after the last record that the
@@ -157,7 +166,7 @@ func (k *repartitioner) copied(ctx context.Context) (map[int32]int64, error) {
 	if len(left) == 0 {
 		return copied, nil
 	}
-	k.cluster.log.Warn("the group's offsets are gone; what was copied is read from the internal topic itself", "group", k.Group, "topic", k.Topic)
+	k.cluster.log.Info("the group lacks offsets; what was copied is read from the internal topic itself", "group", k.Group, "topic", k.Topic)
 	cl, err := kgo.NewClient(append(slices.Clone(k.cluster.opts),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{k.Topic: starts}), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())...)
 	if err != nil {

@@ -192,6 +192,24 @@ func TestRepartition(t *testing.T) {
 	w.copyTo(c, r, 2)
 	w.checkCopies(r)
 
+	// Some of them are gone, as where a member had committed one partition when another joined.
+	admin := kadm.NewClient(w.brokers.Client(t))
+	if _, err := admin.DeleteGroup(t.Context(), r.Group); err != nil {
+		t.Fatal(err)
+	}
+	ends, err := admin.ListEndOffsets(t.Context(), w.topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := kadm.Offsets{}
+	some.AddOffset(w.topic, 0, ends[w.topic][0].Offset, -1)
+	if err := admin.CommitAllOffsets(t.Context(), r.Group, some); err != nil {
+		t.Fatal(err)
+	}
+	w.produce(100)
+	w.copyTo(c, r, 2)
+	w.checkCopies(r)
+
 	if err := c.DropRepartitioned(t.Context(), r.Topic, r.Group); err != nil {
 		t.Fatal(err)
 	}
