@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	iceio "github.com/apache/iceberg-go/io"
 
@@ -442,5 +443,37 @@ func TestDamagedMetadata(t *testing.T) {
 	must(t, smallAppend(t.Context(), s, v, "b", 100, 10, 3))
 	if log, err := s.Log(t.Context(), v.Source()); err != nil || log.Rows != 20 {
 		t.Fatalf("%+v, %v", log, err)
+	}
+}
+
+// TestCreationClaimed: a table that another process has begun to create is waited for, and created
+// where that process has ended.
+func TestCreationClaimed(t *testing.T) {
+	s := open(t, nil)
+	v := smallView()
+	src := v.Project.Source("events")
+	dir := filepath.Join(s.path(s.logIdent(src)), "metadata")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	claim := filepath.Join(dir, "v1.metadata.json.claim") // as the catalog names it
+	if err := os.WriteFile(claim, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := s.Append(short, src, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("a table that is being created: %v", err)
+	}
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(claim, long, long); err != nil {
+		t.Fatal(err)
+	}
+	a, err := s.Append(t.Context(), src, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Abort(); err != nil {
+		t.Error(err)
 	}
 }

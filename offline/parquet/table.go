@@ -169,15 +169,27 @@ func (s *Store) create(ctx context.Context, ident table.Identifier, cs []column,
 	if partition != nil {
 		opts = append(opts, catalog.WithPartitionSpec(partition))
 	}
-	_, err := s.catalog.CreateTable(ctx, ident, icebergSchema(cs), opts...)
-	if err != nil && !errors.Is(err, catalog.ErrTableAlreadyExists) {
-		return nil, fmt.Errorf("%w: creating table %s: %w", offline.ErrUnavailable, name, err)
+	wait := 5 * time.Millisecond
+	for attempt := 1; ; attempt++ {
+		_, err := s.catalog.CreateTable(ctx, ident, icebergSchema(cs), opts...)
+		if err != nil && !errors.Is(err, catalog.ErrTableAlreadyExists) {
+			return nil, fmt.Errorf("%w: creating table %s: %w", offline.ErrUnavailable, name, err)
+		}
+		// Who creates a table claims that first: until then it exists, and is not to be read yet. The claim of a
+		// process that has ended lapses after a minute.
+		if t, loaded := s.load(ctx, ident); loaded != nil || t != nil {
+			return t, loaded
+		}
+		if attempt == maxCommits {
+			return nil, fmt.Errorf("%w: table %s: another process creates it and does not get done: %w", offline.ErrUnavailable, name, err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("creating table %s: %w", name, context.Cause(ctx))
+		case <-time.After(wait + rand.N(wait)):
+		}
+		wait = min(2*wait, time.Second)
 	}
-	t, err := s.load(ctx, ident)
-	if err == nil && t == nil {
-		err = fmt.Errorf("table %s went away while it was created", name)
-	}
-	return t, err
 }
 
 // errUnsure: a commit may have taken effect or not, so its files must stay.

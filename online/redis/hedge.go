@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -11,10 +12,30 @@ import (
 // of them would make it slower.
 const maxHedges = 64
 
+// failoverRetries are for what neither master nor replica has answered, beside Options.Retries: they
+// take a second or two.
+const failoverRetries = 6
+
 // readHedged reads keys from the masters and, where those fail or do not answer
-// within Options.Hedge, from replicas as well: the first good answer counts. If neither answers,
-// the error is that of the masters.
+// within Options.Hedge, from replicas as well: the first good answer counts. A replica that becomes the master
+// closes its connections, and for a moment Sentinel names the dead master in its place: where
+// neither answers, both are asked again. The error is that of the masters.
 func (s *Store) readHedged(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
+	for attempt := 0; ; attempt++ {
+		err := s.readFirst(ctx, db, keys, dst)
+		if err == nil || ctx.Err() != nil || errors.Is(err, goredis.ErrClosed) || errors.Is(err, goredis.ErrPoolTimeout) {
+			return err
+		}
+		if _, reply := errors.AsType[goredis.Error](err); reply && !passing(err) {
+			return err
+		}
+		if err := s.pause(ctx, attempt, max(s.o.Retries, 0)+failoverRetries, err); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) readFirst(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
 	type answer struct {
 		records [][]byte
 		err     error

@@ -290,7 +290,7 @@ func (s *Store) getEach(ctx context.Context, db goredis.UniversalClient, keys []
 		if pending = again; len(pending) == 0 {
 			return nil
 		}
-		if err := s.pause(ctx, attempt, last); err != nil {
+		if err := s.pause(ctx, attempt, s.retries(last), last); err != nil {
 			return err
 		}
 	}

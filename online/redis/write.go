@@ -258,7 +258,7 @@ func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err
 		}
 		calls = again
 		if wait {
-			if err := s.pause(ctx, attempt, last); err != nil {
+			if err := s.pause(ctx, attempt, s.retries(last), last); err != nil {
 				return applied, done, err
 			}
 		} else if attempt > 10 {
@@ -270,13 +270,17 @@ func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err
 // movedRetries are for redirections alone, beside Options.Retries.
 const movedRetries = 5
 
-// pause waits before a retry; it returns err if there is to be none.
-func (s *Store) pause(ctx context.Context, attempt int, err error) error {
-	limit := s.o.Retries
+// retries is how often a call that met err is tried again.
+func (s *Store) retries(err error) int {
 	if isMoved(err) {
 		// Shards that hand over a slot may point at each other until both know.
-		limit = max(limit, 0) + movedRetries
+		return max(s.o.Retries, 0) + movedRetries
 	}
+	return s.o.Retries
+}
+
+// pause waits before a retry; it returns err if there have been limit of them.
+func (s *Store) pause(ctx context.Context, attempt, limit int, err error) error {
 	if attempt >= limit {
 		return err
 	}
