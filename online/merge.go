@@ -94,22 +94,30 @@ func (b *mergedGet) add(ctx context.Context, keys []Key) {
 
 // next ends a round trip and starts the one that waits, if any.
 func (m *merged) next() {
+	if b := m.take(); b != nil {
+		go func() { // the one for all that follow: its stack need not grow again
+			for ; b != nil; b = m.take() {
+				m.run(b)
+			}
+		}()
+	}
+}
+
+// take ends a round trip and returns the one to make next, nil if nobody waits.
+func (m *merged) take() *mergedGet {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	b := m.waiting
 	m.waiting = nil
 	if b == nil {
 		m.running--
 	}
-	m.mu.Unlock()
-	if b != nil {
-		go m.run(b)
-	}
+	return b
 }
 
 // run is one merged round trip. It is nobody's request alone: it ends when the
 // last of their deadlines passes, not when one of them goes away.
 func (m *merged) run(b *mergedGet) {
-	defer m.next()
 	defer close(b.done)
 	ctx := context.Background()
 	if !b.open {

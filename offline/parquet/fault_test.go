@@ -60,6 +60,8 @@ func (f *failingFS) Create(name string) (iceio.FileWriter, error) {
 	return failingFile{w, f, name}, err
 }
 
+func (f *failingFS) CreateTemporary(name string) (iceio.FileWriter, error) { return f.Create(name) }
+
 func (f *failingFS) WriteFile(name string, p []byte) error {
 	if err := f.spend("write", name); err != nil {
 		return err

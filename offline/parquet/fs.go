@@ -14,17 +14,41 @@ import (
 // commit, is the catalog's own business.
 type FS interface {
 	iceio.WriteFileIO
+	// CreateTemporary is Create for a file that nobody needs after a crash.
+	CreateTemporary(name string) (iceio.FileWriter, error)
 	// RemoveAll removes a folder and all in it; none there is no error.
 	RemoveAll(name string) error
 }
 
+// unsyncedFS is the local disk, which has what is written when it likes.
+type unsyncedFS struct{ iceio.LocalFS }
+
+// CreateTemporary implements FS.
+func (u unsyncedFS) CreateTemporary(name string) (iceio.FileWriter, error) { return u.Create(name) }
+
 // localFS is the local disk. What is written is on the disk, not only in the
 // page cache, when Close returns: a commit must not outlive its files.
-type localFS struct{ iceio.LocalFS }
+type localFS struct{ unsyncedFS }
 
-type syncedFile struct{ *os.File }
+// writeBehind is how many bytes are written before the disk is told to take them: so it works while the next
+// are made, and not only when the file is closed.
+const writeBehind = 8 << 20
 
-func (f syncedFile) Close() error {
+type syncedFile struct {
+	*os.File
+	written, told int64
+}
+
+func (f *syncedFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	if f.written += int64(n); f.written-f.told >= writeBehind {
+		beginWriting(f.File, f.told, f.written-f.told)
+		f.told = f.written
+	}
+	return n, err
+}
+
+func (f *syncedFile) Close() error {
 	return errors.Join(f.Sync(), f.File.Close())
 }
 
@@ -34,7 +58,7 @@ func (l localFS) Create(name string) (iceio.FileWriter, error) {
 		return nil, err
 	}
 	if f, ok := w.(*os.File); ok {
-		return syncedFile{f}, nil
+		return &syncedFile{File: f}, nil
 	}
 	return w, nil
 }

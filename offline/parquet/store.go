@@ -33,7 +33,6 @@ import (
 	"time"
 
 	"github.com/apache/iceberg-go/catalog/hadoop"
-	iceio "github.com/apache/iceberg-go/io"
 	"github.com/apache/iceberg-go/table"
 
 	"github.com/forebay/forebay/offline"
@@ -119,7 +118,7 @@ func Open(_ context.Context, o Options) (*Store, error) {
 	s.spill = s.createSpill
 	switch {
 	case o.NoSync:
-		s.fs = iceio.LocalFS{}
+		s.fs = unsyncedFS{}
 	case s.fs == nil:
 		s.fs, s.durable = localFS{}, true
 	}

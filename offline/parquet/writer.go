@@ -44,9 +44,13 @@ type fileWriter struct {
 }
 
 // newFileWriter creates a data file of a table with some of its columns. One that is temporary has no
-// statistics.
+// statistics, and does not outlive a crash.
 func newFileWriter(fs FS, path, table string, columns []column, temporary bool) (*fileWriter, error) {
-	f, err := fs.Create(path)
+	create := fs.Create
+	if temporary {
+		create = fs.CreateTemporary
+	}
+	f, err := create(path)
 	if err != nil {
 		return nil, fmt.Errorf("creating data file %s: %w", path, err)
 	}
