@@ -1,7 +1,6 @@
 package httpapi
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -43,8 +42,8 @@ func (s *Server) getOnlineFeatures(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.cfg.RequestTimeout)
-	defer cancel()
+	ctx, end := s.deadlines.begin(c.Request().Context())
+	defer end()
 	revision, err := s.engine.Revision(ctx)
 	if err != nil {
 		return within(ctx, err)

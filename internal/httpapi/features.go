@@ -53,8 +53,8 @@ func (s *Server) features(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(c.Request().Context(), s.cfg.RequestTimeout)
-	defer cancel()
+	ctx, end := s.deadlines.begin(c.Request().Context())
+	defer end()
 	plan, err := s.engine.Plan(ctx, r.sel)
 	if err != nil {
 		return within(ctx, err)

@@ -134,6 +134,8 @@ type Server struct {
 	echo   *echo.Echo
 	lookup sync.Pool // of *lookupState
 
+	deadlines deadlines // of lookups
+
 	mu      sync.Mutex
 	server  *http.Server
 	front   *plainhttp.Front
@@ -158,6 +160,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{cfg: o.Config.withDefaults(), engine: o.Engine, log: o.Log, http: metrics}
 	s.slots = make(chan struct{}, s.cfg.MaxConcurrent)
+	s.deadlines.timeout = s.cfg.RequestTimeout
 	if s.cfg.RateLimit > 0 {
 		for range max(1, len(s.cfg.APIKeys)) {
 			s.limits = append(s.limits, newLimiter(s.cfg.RateLimit))
@@ -201,6 +204,7 @@ func (s *Server) Start(ctx context.Context, listen string) (net.Addr, error) {
 		Handler: s.echo, Targets: plainTargets, Log: s.log,
 		HeaderTimeout: s.cfg.HeaderTimeout, IdleTimeout: s.cfg.IdleTimeout, DrainGrace: drainGrace,
 	})
+	s.deadlines.serve(s.front.Context())
 	s.serving = make(chan struct{})
 	go func(server *http.Server, front *plainhttp.Front, done chan struct{}) {
 		defer close(done)

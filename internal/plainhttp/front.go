@@ -62,6 +62,9 @@ func New(o Options) *Front {
 // the listener that is served.
 func (f *Front) Rest() net.Listener { return &f.rest }
 
+// Context is that of every request served here, and ends with the server.
+func (f *Front) Context() context.Context { return f.base }
+
 // Serve accepts connections until Shutdown or Close, and then returns http.ErrServerClosed.
 func (f *Front) Serve(l net.Listener) error {
 	f.mu.Lock()
