@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -352,8 +353,8 @@ func eventually(t *testing.T, ok func() bool) {
 	}
 }
 
-// TestPushRefusesNullKeys pins that no row of a push is written if one has no key.
-func TestPushRefusesNullKeys(t *testing.T) {
+// TestPushRefusesRows pins that no row of a push is written if one has no key, or is of the future.
+func TestPushRefusesRows(t *testing.T) {
 	a := open(t, repository(t))
 	fill(t, a)
 	e, err := a.newEngine(t.Context())
@@ -366,6 +367,14 @@ func TestPushRefusesNullKeys(t *testing.T) {
 	})
 	if err != nil || answer.Accepted != 0 || len(answer.Rejected) != 1 || answer.Rejected[0].Row != 1 || answer.Rejected[0].Field != "origin" {
 		t.Errorf("answer %+v, %v; want row 1 rejected for origin", answer, err)
+	}
+	soon := func(d time.Duration) []byte {
+		return fmt.Appendf(nil, `{"date":%q,"origin":"SFO","delay":99}`, time.Now().Add(d).UTC().Format(time.RFC3339))
+	}
+	answer, err = e.Push(t.Context(), "departures", [][]byte{soon(0), soon(time.Hour)})
+	if err != nil || answer.Accepted != 0 || len(answer.Rejected) != 1 || answer.Rejected[0].Row != 1 || answer.Rejected[0].Field != "date" ||
+		!strings.Contains(answer.Rejected[0].Message, "ahead of the clock") {
+		t.Errorf("answer %+v, %v; want row 1 rejected for date", answer, err)
 	}
 	if got := get(t, a, "latest:last_delay", "SFO"); got != "20 PRESENT" {
 		t.Errorf("after a refused push: %s", got)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/internal/rowjson"
@@ -112,7 +113,11 @@ func (a *App) push(ctx context.Context, head *registry.Revision, src *registry.S
 	if err != nil {
 		return nil, err
 	}
-	if err := checkKeys(written, src, rows); err != nil {
+	err = checkClock(src, rows, a.wall())
+	if err == nil {
+		err = checkKeys(written, src, rows)
+	}
+	if err != nil {
 		return nil, &Error{Code: codeBadRows, Err: err}
 	}
 	windows := make([]*windowPush, len(written))
@@ -196,9 +201,9 @@ func (a *App) pushJSON(ctx context.Context, head *registry.Revision, src *regist
 		return answer, nil
 	}
 	done, err := a.push(ctx, head, src, rows)
-	var nulls *nullKeysError
-	if errors.As(err, &nulls) {
-		answer.Rejected = nulls.rows
+	var refused *refusedRowsError
+	if errors.As(err, &refused) {
+		answer.Rejected = refused.rows
 		return answer, nil
 	}
 	if err != nil {
@@ -215,12 +220,29 @@ func (a *App) pushJSON(ctx context.Context, head *registry.Revision, src *regist
 	return answer, nil
 }
 
-// nullKeysError says which rows have no whole entity key for a view that selects them.
-type nullKeysError struct{ rows []api.RejectedRow }
+// refusedRowsError says which rows cannot be pushed.
+type refusedRowsError struct{ rows []api.RejectedRow }
 
-func (e *nullKeysError) Error() string {
+func (e *refusedRowsError) Error() string {
 	r := e.rows[0]
-	return fmt.Sprintf("%d of the rows have a null join key, so nothing was pushed; the first is row %d, column %q: %s", len(e.rows), r.Row, r.Field, r.Message)
+	return fmt.Sprintf("%d of the rows cannot be pushed, so nothing was; the first is row %d, column %q: %s", len(e.rows), r.Row, r.Field, r.Message)
+}
+
+// checkClock refuses rows of the future, which the stream would not take either: served, they would hide what
+// really happens until then.
+func checkClock(src *registry.Source, rows *feature.Batch, now time.Time) error {
+	at := src.Column(src.Timestamp)
+	refused := &refusedRowsError{}
+	for i, t := range rows.Columns[at].Int64s() {
+		if t > now.UnixMicro()+int64(src.MaxAhead) {
+			refused.rows = append(refused.rows, api.RejectedRow{Row: i, Field: src.Columns[at].Outside(), Message: fmt.Sprintf(
+				"%s is ahead of the clock (%s) by more than max_ahead (%s)", feature.FormatTimestamp(t), feature.FormatTimestamp(now.UnixMicro()), src.MaxAhead)})
+		}
+	}
+	if len(refused.rows) == 0 {
+		return nil
+	}
+	return refused
 }
 
 // checkKeys refuses rows that a view selects and that have no whole entity key for it.
@@ -232,7 +254,7 @@ func checkKeys(views []compiledView, src *registry.Source, rows *feature.Batch) 
 		if v.program.Apply(&unversioned, out).NullKeys == 0 {
 			continue
 		}
-		refused := &nullKeysError{}
+		refused := &refusedRowsError{}
 		for i := range rows.Rows {
 			for _, key := range v.JoinKeys() {
 				if c := src.Column(key.Name); rows.Columns[c].IsNull(i) {
