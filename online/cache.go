@@ -258,6 +258,13 @@ func (c *cached) keep(r *cacheRead, now time.Duration, epoch uint64) {
 			continue
 		}
 		e := sh.entries[string(r.name)]
+		if size := int64(len(r.name)+len(r.records[j])) + cacheOverhead; size > c.o.MaxBytes/cacheShards {
+			if e != nil { // what is kept instead of it would be older
+				sh.remove(e)
+			}
+			sh.mu.Unlock()
+			continue
+		}
 		switch {
 		case e == nil:
 			e = &cacheEntry{key: string(r.name)}

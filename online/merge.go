@@ -11,12 +11,16 @@ import (
 // them are worth a round trip of their own.
 const mergeKeys = 8
 
-// mergeLanes is how many merged round trips may be under way at a time. More make batches
-// smaller; fewer make the unlucky wait longer for one that is slow.
-const mergeLanes = 2
+// mergePatience is how long Gets wait for a round trip that is under way before they make the next beside it,
+// and mergeLanes how many there may be at a time. Where one is answered sooner, as by a store nearby, batches are as large as can be; where
+// it takes longer, or never ends, only those in it wait for it.
+const (
+	mergePatience = 250 * time.Microsecond
+	mergeLanes    = 4
+)
 
-// Merge makes Gets that meet share round trips: while mergeLanes of them are under
-// way, those that come wait and then go together as one. Alone, a Get is not held
+// Merge makes Gets that meet share round trips: while one is under way, those that
+// come wait for it, or for mergePatience, and then go together as one. Alone, a Get is not held
 // up. Under load the store and this process save most of what a round trip costs
 // them; one entity's lookup is 438 bytes, and the way there and back costs more
 // than they do.
@@ -52,28 +56,47 @@ func (m *merged) Get(ctx context.Context, keys []Key, dst [][]byte) error {
 		return m.Store.Get(ctx, keys, dst)
 	}
 	m.mu.Lock()
-	if m.waiting == nil && m.running < mergeLanes {
+	if m.running == 0 {
 		m.running++
 		m.mu.Unlock()
 		defer m.next()
 		return m.Store.Get(ctx, keys, dst)
 	}
+	var patience <-chan time.Time
 	if m.waiting == nil {
 		m.waiting = &mergedGet{done: make(chan struct{})}
+		timer := time.NewTimer(mergePatience)
+		defer timer.Stop()
+		patience = timer.C
 	}
 	b := m.waiting
 	from := len(b.keys)
 	b.add(ctx, keys)
 	m.mu.Unlock()
-	select {
-	case <-b.done:
-		if b.err != nil {
-			return b.err
+	for {
+		select {
+		case <-b.done:
+			if b.err != nil {
+				return b.err
+			}
+			copy(dst, b.records[from:from+len(keys)])
+			return nil
+		case <-patience:
+			m.beside(b)
+		case <-ctx.Done():
+			return Unavailable("online store", "get records", ctx.Err())
 		}
-		copy(dst, b.records[from:from+len(keys)])
-		return nil
-	case <-ctx.Done():
-		return Unavailable("online store", "get records", ctx.Err())
+	}
+}
+
+// beside starts a round trip that still waits beside those under way.
+func (m *merged) beside(b *mergedGet) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.waiting == b && m.running < mergeLanes {
+		m.waiting = nil
+		m.running++
+		go m.runAll(b)
 	}
 }
 
@@ -95,11 +118,14 @@ func (b *mergedGet) add(ctx context.Context, keys []Key) {
 // next ends a round trip and starts the one that waits, if any.
 func (m *merged) next() {
 	if b := m.take(); b != nil {
-		go func() { // the one for all that follow: its stack need not grow again
-			for ; b != nil; b = m.take() {
-				m.run(b)
-			}
-		}()
+		go m.runAll(b)
+	}
+}
+
+// runAll makes a round trip and those that follow it: a goroutine for each would have to grow its stack again.
+func (m *merged) runAll(b *mergedGet) {
+	for ; b != nil; b = m.take() {
+		m.run(b)
 	}
 }
 

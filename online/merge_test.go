@@ -66,14 +66,46 @@ func TestMergedGetsShareRoundTrips(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		// Those that find a lane go at once; all others together, when the first is back.
-		if n := len(slow.trips); n != 3 {
+		// The first goes at once; all others together, when they have waited long enough for it.
+		if n := len(slow.trips); n != 2 {
 			t.Errorf("%d round trips for %d callers", n, callers)
 		}
 		// Many keys go by themselves, and an empty Get nowhere wrong.
 		many := make([]online.Key, 100)
-		if err := m.Get(t.Context(), many, make([][]byte, 100)); err != nil || len(slow.trips) != 4 {
+		if err := m.Get(t.Context(), many, make([][]byte, 100)); err != nil || len(slow.trips) != 3 {
 			t.Errorf("%v, %d round trips", err, len(slow.trips))
+		}
+	})
+}
+
+// TestMergedGetsGoBesideSlowOnes: a round trip that does not end holds up those only that are in it, until
+// there are too many such.
+func TestMergedGetsGoBesideSlowOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowStore{}
+		m := online.Merge(slow)
+		start := time.Now()
+		var wg sync.WaitGroup
+		var took [6]time.Duration
+		for i := range took {
+			wg.Go(func() {
+				time.Sleep(time.Duration(i) * 10 * time.Microsecond)
+				if i > 0 {
+					time.Sleep(time.Duration(i-1) * 250 * time.Microsecond)
+				}
+				if err := m.Get(t.Context(), []online.Key{key("a")}, make([][]byte, 1)); err != nil {
+					t.Error(err)
+				}
+				took[i] = time.Since(start)
+			})
+		}
+		wg.Wait()
+		// Each but the first waits 250us and goes then, in a lane of its own; the fifth for the first's to end.
+		want := [6]time.Duration{1000, 1260, 1520, 1780, 2000, 2260}
+		for i := range want {
+			if want[i] *= time.Microsecond; took[i] != want[i] {
+				t.Errorf("the %dth was answered after %v, not %v", i+1, took[i], want[i])
+			}
 		}
 	})
 }
