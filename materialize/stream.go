@@ -37,7 +37,7 @@ type StreamConfig struct {
 	AcceptGaps bool
 
 	// PollRows is the greatest number of records dealt with at once: where many wait, an entity that comes
-	// several times among them is written once. Default 25,000.
+	// several times among them is written once. Default 100,000.
 	PollRows int
 	// CheckpointEvery is the time between stores of resume points, which bounds what
 	// a restart applies again. Default 1 s.
@@ -73,7 +73,7 @@ type StreamConfig struct {
 }
 
 func (c *StreamConfig) setDefaults() {
-	set(&c.PollRows, 25_000)
+	set(&c.PollRows, 100_000)
 	set(&c.CheckpointEvery, time.Second)
 	set(&c.LogRows, 200_000)
 	set(&c.LogEvery, 10*time.Second)
