@@ -113,11 +113,7 @@ func (a *App) push(ctx context.Context, head *registry.Revision, src *registry.S
 	if err != nil {
 		return nil, err
 	}
-	err = checkClock(src, rows, a.wall())
-	if err == nil {
-		err = checkKeys(written, src, rows)
-	}
-	if err != nil {
+	if err := checkRows(written, src, rows, a.wall()); err != nil {
 		return nil, &Error{Code: codeBadRows, Err: err}
 	}
 	windows := make([]*windowPush, len(written))
@@ -228,6 +224,14 @@ func (e *refusedRowsError) Error() string {
 	return fmt.Sprintf("%d of the rows cannot be pushed, so nothing was; the first is row %d, column %q: %s", len(e.rows), r.Row, r.Field, r.Message)
 }
 
+// checkRows refuses rows that cannot be pushed.
+func checkRows(views []compiledView, src *registry.Source, rows *feature.Batch, now time.Time) error {
+	if err := checkClock(src, rows, now); err != nil {
+		return err
+	}
+	return checkKeys(views, src, rows)
+}
+
 // checkClock refuses rows of the future, which the stream would not take either: served, they would hide what
 // really happens until then.
 func checkClock(src *registry.Source, rows *feature.Batch, now time.Time) error {
@@ -259,7 +263,7 @@ func checkKeys(views []compiledView, src *registry.Source, rows *feature.Batch) 
 			for _, key := range v.JoinKeys() {
 				if c := src.Column(key.Name); rows.Columns[c].IsNull(i) {
 					refused.rows = append(refused.rows, api.RejectedRow{
-						Row: i, Field: src.Columns[c].Outside(), Message: fmt.Sprintf("null, and a join key of view %s", v.View.Name),
+						Row: i, Field: src.Columns[c].Outside(), Message: fmt.Sprintf("null join key of view %s", v.View.Name),
 					})
 					break
 				}

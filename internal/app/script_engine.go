@@ -73,7 +73,7 @@ func newScriptEngine(ctx context.Context, c scriptConfig) (_ *scriptEngine, err 
 	wall := func() time.Time { return time.UnixMicro(e.now.Load()).UTC() }
 	e.app = &App{
 		project: c.Project.Name, env: &config.Environment{Name: "script", Stream: &config.Stream{Brokers: c.Brokers, Group: c.Name}},
-		log: c.Log, metrics: telemetry.NewRegistry(), clock: wall, wall: time.Now, corrupt: prometheus.NewCounter(prometheus.CounterOpts{}),
+		log: c.Log, metrics: telemetry.NewRegistry(), clock: wall, wall: wall, corrupt: prometheus.NewCounter(prometheus.CounterOpts{}),
 	}
 	if e.app.log == nil {
 		e.app.log = slog.New(slog.DiscardHandler)
@@ -301,7 +301,7 @@ func (e *scriptEngine) Push(ctx context.Context, of *registry.Source, given *fea
 		}
 		written = append(written, compiledView{v, program})
 	}
-	if err := checkKeys(written, src, &rows); err != nil {
+	if err := checkRows(written, src, &rows, e.app.wall()); err != nil {
 		return err
 	}
 	return ingest.Push(ctx, e.app.off, src, &rows)

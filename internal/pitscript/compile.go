@@ -58,6 +58,7 @@ type deliverStep struct {
 // pushStep pushes rows.
 type pushStep struct {
 	statement word
+	clock     int64
 	source    *registry.Source
 	rows      *feature.Batch
 	fails     string
@@ -384,7 +385,7 @@ func (c *compiler) push(words []word, table []tableRow) {
 		c.expects = true
 		c.program.lookups++
 	}
-	c.program.steps = append(c.program.steps, &pushStep{words[0], src, rows, fails})
+	c.program.steps = append(c.program.steps, &pushStep{words[0], c.clock, src, rows, fails})
 }
 
 // fails takes `fails "text"` off the end of a statement.

@@ -75,6 +75,7 @@ func (s *deliverStep) run(r *run) error {
 }
 
 func (s *pushStep) run(r *run) error {
+	r.engine.SetClock(s.clock)
 	return r.attempt(s.statement, "push to "+s.source.Name, s.fails, r.engine.Push(r.ctx, s.source, s.rows))
 }
 
