@@ -2,7 +2,7 @@
 SHELL := bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help demo build install test test-setup test-spark torture race lint lint-setup bench bench-short fuzz clean
+.PHONY: help demo build install test test-setup test-spark torture race lint lint-setup bench bench-short fuzz fuzz-lookup clean
 
 export GOFLAGS ?= -buildvcs=false
 CACHE    := $(CURDIR)/.cache
@@ -62,6 +62,10 @@ fuzz: ## every fuzz test for FUZZTIME each (default 60s)
 	    echo "fuzz $$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	  done; \
 	done
+
+fuzz-lookup: ## the parsers of lookups, a minute in all, as CI does
+	go test -run '^$$' -fuzz '^FuzzFeatures$$' -fuzztime 30s ./internal/httpapi
+	go test -run '^$$' -fuzz '^FuzzFeast$$' -fuzztime 30s ./internal/httpapi
 
 clean: ## remove what was built and cached here
 	rm -rf bin .cache
