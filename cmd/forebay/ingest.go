@@ -41,10 +41,11 @@ type ingested struct {
 }
 
 // bulkGCPercent is how much garbage a bulk command lets gather, in percent of what it holds.
-const bulkGCPercent = 25
+const bulkGCPercent = 75
 
-// inBulk collects garbage early: what ingest and dataset build hold is a few large vectors without pointers, so that
-// looking at it costs nearly nothing, and as much again would be the greater part of their memory.
+// inBulk collects garbage early: what ingest and dataset build hold is a few large vectors, and
+// as much again would be the greater part of their memory. Less than this costs more than it saves: the definitions that
+// libraries hold are looked at each time, too.
 func (c *cli) inBulk() {
 	if c.env("GOGC") == "" {
 		debug.SetGCPercent(bulkGCPercent)

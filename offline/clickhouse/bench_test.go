@@ -129,7 +129,7 @@ func milliseconds(f func()) float64 {
 
 func byStore(b *testing.B, s *Store, v registry.ViewGeneration) {
 	rows := 0
-	req := offline.JoinRequest{Spine: spineOf(benchSpine), Timestamp: "event_timestamp", Roles: []offline.Role{
+	req := offline.JoinRequest{Spine: spineOf(benchSpine), Timestamp: "event_timestamp", NoVersions: true, Roles: []offline.Role{
 		{View: v, Keys: []string{"user_id"}, Features: []int{0, 1, 2, 3, 4, 5, 6, 7}, TTL: v.View.TTL}}}
 	for j, err := range s.Join(b.Context(), req) {
 		if err != nil {

@@ -204,7 +204,7 @@ func (j *joiner) run(ctx context.Context) error {
 	}
 	j.at = j.spine.Column(j.r.Timestamp)
 	for _, r := range j.roles {
-		r.results = newResults(r.fields, j.spine.Rows)
+		r.results = newResults(r.fields, j.spine.Rows, !j.r.NoVersions)
 		find := j.role
 		if r.windows != nil {
 			r.results.empty(r.windows.empty)
@@ -317,7 +317,13 @@ func (j *joiner) query(r *joinRole, row *rowReader, staged int, last int64) stri
 	for i := range max(len(keys), 1) {
 		on = append(on, "s."+key(i)+" = d."+key(i))
 	}
-	right = append(right, ident(colEventTime), ident(colIngestedAt), ident(colMajor), ident(colMinor))
+	versions := []string{colEventTime} // of it the status depends
+	if !j.r.NoVersions {
+		versions = append(versions, colIngestedAt, colMajor, colMinor)
+	}
+	for _, c := range versions {
+		right = append(right, ident(c))
+	}
 	bad := "''"
 	if r.table.invalid > 0 { // a column that is carried through the join costs
 		right = append(right, ident(colInvalid))
@@ -345,7 +351,7 @@ func (j *joiner) query(r *joinRole, row *rowReader, staged int, last int64) stri
 		where += fmt.Sprintf(" AND (%s) IN (SELECT %s FROM %s)", strings.Join(keys, ", "), strings.Join(staging, ", "), r.staging)
 	}
 	out := []string{"s.row", "isNotNull(d." + ident(colEventTime) + ")"}
-	for _, c := range []string{colEventTime, colIngestedAt, colMajor, colMinor} {
+	for _, c := range versions {
 		out = append(out, "ifNull(d."+ident(c)+", toInt64(0))")
 	}
 	out = append(out, bad)
@@ -365,22 +371,26 @@ func (j *joiner) role(ctx context.Context, r *joinRole) error {
 	var found uint8
 	var v feature.Version
 	var bad string
+	dests := []any{&at, &found, &v.EventTime}
+	if !j.r.NoVersions {
+		dests = append(dests, &v.IngestedAt, &v.Major, &v.Minor)
+	}
+	dests = append(append(dests, &bad), row.dests()...)
 	read := 0
-	err = j.s.client.each(ctx, j.query(r, row, staged, last),
-		append([]any{&at, &found, &v.EventTime, &v.IngestedAt, &v.Major, &v.Minor, &bad}, row.dests()...), func() error {
-			read++
-			if found == 0 {
-				return nil
-			}
-			status := pit.StatusAt(v.EventTime, int64(j.at.Nums[at]), r.TTL)
-			r.results.found[at], r.results.versions[at] = status, v
-			if status == feature.Present {
-				for i, f := range r.Features {
-					r.results.set(int(at), i, row, bad != "" && isBad(bad, f))
-				}
-			}
+	err = j.s.client.each(ctx, j.query(r, row, staged, last), dests, func() error {
+		read++
+		if found == 0 {
 			return nil
-		})
+		}
+		status := pit.StatusAt(v.EventTime, int64(j.at.Nums[at]), r.TTL)
+		r.results.found[at], r.results.versions[at] = status, v
+		if status == feature.Present {
+			for i, f := range r.Features {
+				r.results.set(int(at), i, row, bad != "" && isBad(bad, f))
+			}
+		}
+		return nil
+	})
 	if err == nil && read != staged {
 		err = fmt.Errorf("%w: %s: the join gave %d rows of %d", offline.ErrUnavailable, j.s.client.addr, read, staged)
 	}

@@ -13,7 +13,7 @@ import (
 // answer is in no order.
 type results struct {
 	found    []feature.Status
-	versions []feature.Version
+	versions []feature.Version // nil where nobody looks at them
 	columns  []resultColumn
 }
 
@@ -31,8 +31,11 @@ type resultColumn struct {
 	values []feature.Value // of others
 }
 
-func newResults(fields []feature.Field, n int) *results {
-	r := &results{found: make([]feature.Status, n), versions: make([]feature.Version, n)}
+func newResults(fields []feature.Field, n int, versions bool) *results {
+	r := &results{found: make([]feature.Status, n)}
+	if versions {
+		r.versions = make([]feature.Version, n)
+	}
 	for i := range r.found {
 		r.found[i] = feature.NotFound
 	}
@@ -102,7 +105,9 @@ func (j *joiner) hand() error {
 		}
 		for i, r := range j.roles {
 			o := &out.Roles[i]
-			o.Found, o.Versions = r.results.found[from:to], r.results.versions[from:to]
+			if o.Found = r.results.found[from:to]; r.results.versions != nil {
+				o.Versions = r.results.versions[from:to]
+			}
 			for k := range r.results.columns {
 				o.Features[k].Reset()
 				r.results.columns[k].appendTo(o.Features[k], from, to)
