@@ -383,7 +383,9 @@ func (j *joiner) role(ctx context.Context, r *joinRole) error {
 			return nil
 		}
 		status := pit.StatusAt(v.EventTime, int64(j.at.Nums[at]), r.TTL)
-		r.results.found[at], r.results.versions[at] = status, v
+		if r.results.found[at] = status; r.results.versions != nil {
+			r.results.versions[at] = v
+		}
 		if status == feature.Present {
 			for i, f := range r.Features {
 				r.results.set(int(at), i, row, bad != "" && isBad(bad, f))
