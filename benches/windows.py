@@ -2,7 +2,7 @@
 """Windows (count, sum, mean and max over 1h, 24h, 7d and 30d) of 20M events for a spine of 200k rows, Parquet to Parquet: forebay dataset build
 beside DuckDB: the range join as anyone writes it, and the best formulation found (keys semi-joined first, each window cut
 from the next larger one, files sorted by key and time). In the end the values are compared.
-Of each join the least times of five turns are printed.
+Of each join the least times of five turns are printed: forebay's are processes of their own, DuckDB's run in this one unless it says so.
 
     benches/windows.py FOREBAY [ROWS] [SPINE] [FOLDER]      needs duckdb and pyarrow: make test-setup, then .cache/venv/bin/python
 
@@ -95,21 +95,28 @@ aggregations:
             from s left join '{source}' e on e.user_id = s.user_id and e.seen <= s.event_timestamp and e.seen > {tail('30d')}
             group by s.n, s.user_id, s.event_timestamp order by s.n) to '{out}' (format parquet, compression snappy)""")
 
-    def best(source, out):
+    def best(source, out, execute=db.execute):
         """The keys first; then each window from the rows of the next larger one."""
-        db.execute(f"""create or replace temp table s as select *, row_number() over () as n, {', '.join(f"{tail(w)} as t_{w}" for w in windows)} from 'spine.parquet' s""")
-        db.execute(f"""create or replace temp table e as select user_id, seen, x from '{source}' where user_id in (select user_id from s)""")
-        db.execute("create or replace temp table m_30d as select s.n, s.t_1h, s.t_24h, s.t_7d, e.seen, e.x from s join e on e.user_id = s.user_id and e.seen <= s.event_timestamp and e.seen > s.t_30d")
+        execute(f"""create or replace temp table s as select *, row_number() over () as n, {', '.join(f"{tail(w)} as t_{w}" for w in windows)} from 'spine.parquet' s""")
+        execute(f"""create or replace temp table e as select user_id, seen, x from '{source}' where user_id in (select user_id from s)""")
+        execute("create or replace temp table m_30d as select s.n, s.t_1h, s.t_24h, s.t_7d, e.seen, e.x from s join e on e.user_id = s.user_id and e.seen <= s.event_timestamp and e.seen > s.t_30d")
         for w, larger in (("7d", "30d"), ("24h", "7d"), ("1h", "24h")):
-            db.execute(f"create or replace temp table m_{w} as select * from m_{larger} where seen > t_{w}")
+            execute(f"create or replace temp table m_{w} as select * from m_{larger} where seen > t_{w}")
         for w in windows:
-            db.execute(f"create or replace temp table a_{w} as select n, count(*) as c, sum(x) as s, avg(x) as m, max(x) as h from m_{w} group by n")
-        db.execute(f"""copy (select s.user_id, s.event_timestamp, {', '.join(f"coalesce(a_{w}.c, 0) as count_{w}, a_{w}.s as x_sum_{w}, a_{w}.m as x_mean_{w}, a_{w}.h as x_max_{w}" for w in windows)}
+            execute(f"create or replace temp table a_{w} as select n, count(*) as c, sum(x) as s, avg(x) as m, max(x) as h from m_{w} group by n")
+        execute(f"""copy (select s.user_id, s.event_timestamp, {', '.join(f"coalesce(a_{w}.c, 0) as count_{w}, a_{w}.s as x_sum_{w}, a_{w}.m as x_mean_{w}, a_{w}.h as x_max_{w}" for w in windows)}
             from s {' '.join(f"left join a_{w} on a_{w}.n = s.n" for w in windows)} order by s.n) to '{out}' (format parquet, compression snappy)""")
+
+    def process(source, out):
+        """best in a process of its own, as forebay's are."""
+        statements = []
+        best(source, out, statements.append)
+        subprocess.run([sys.executable, "-c", "import duckdb, sys; db = duckdb.connect(config={'threads': 2}); [db.execute(s) for s in sys.argv[1:]]", *statements], check=True)
     timed("DuckDB range join, 2 threads, files as they came", plain, "events.parquet", "duck.parquet", turns=turns)
     timed("DuckDB range join, 2 threads, files sorted", plain, "sorted.parquet", "duck.parquet", turns=turns)
     timed("DuckDB, keys first, windows cut from larger ones, files as they came", best, "events.parquet", "duck.parquet", turns=turns)
     timed("DuckDB, keys first, windows cut from larger ones, files sorted", best, "sorted.parquet", "duck.parquet", turns=turns)
+    timed("the same, each a process of its own", process, "sorted.parquet", "duck.parquet", turns=turns)
     timed("floor, pyarrow: read key and time", lambda: pq.read_table("sorted.parquet", columns=["user_id", "seen"]), turns=turns)
     timed("floor, pyarrow: read the columns, write the result", lambda: (pq.read_table("sorted.parquet"), pq.write_table(pq.read_table("train.parquet"), "floor.parquet")), turns=turns)
     # DuckDB's sums are rounded at every addition, ours once.
