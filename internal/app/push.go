@@ -93,6 +93,17 @@ func (a *App) Push(ctx context.Context, o PushOptions) (*Pushed, error) {
 		}
 	}
 	if o.DryRun {
+		var list []registry.ViewGeneration
+		for i := range head.Project.Views {
+			list = append(list, viewGeneration(head, &head.Project.Views[i]))
+		}
+		views, err := compileOf(list, src)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkRows(views, src, rows, a.wall()); err != nil {
+			return nil, &Error{Code: codeBadRows, Err: err}
+		}
 		return &Pushed{Source: src.Name, Rows: int64(rows.Rows), DryRun: true, Views: []PushedView{}}, nil
 	}
 	return a.push(ctx, head, src, rows)
@@ -165,6 +176,11 @@ func (a *App) writtenViews(ctx context.Context, head *registry.Revision, src *re
 	if err != nil {
 		return nil, err
 	}
+	return compileOf(list, src)
+}
+
+// compileOf compiles those of some views that read a source.
+func compileOf(list []registry.ViewGeneration, src *registry.Source) ([]compiledView, error) {
 	var written []compiledView
 	for _, v := range list {
 		if v.View.Source != src.Name {

@@ -26,7 +26,6 @@ import (
 	"github.com/forebay/forebay/online/embedded"
 	"github.com/forebay/forebay/online/lookup"
 	"github.com/forebay/forebay/registry"
-	"github.com/forebay/forebay/registry/expr"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/history"
 	"github.com/forebay/forebay/registry/plan"
@@ -290,16 +289,9 @@ func (e *scriptEngine) Push(ctx context.Context, of *registry.Source, given *fea
 		_, err := e.app.push(ctx, e.head, src, &rows)
 		return err
 	}
-	var written []compiledView
-	for _, v := range e.views {
-		if v.View.Source != src.Name {
-			continue
-		}
-		program, err := expr.CompileView(v.Project, v.View)
-		if err != nil {
-			return err
-		}
-		written = append(written, compiledView{v, program})
+	written, err := compileOf(e.views, src)
+	if err != nil {
+		return err
 	}
 	if err := checkRows(written, src, &rows, e.app.wall()); err != nil {
 		return err
