@@ -38,6 +38,9 @@ var _ materialize.Repartitioner = (*Cluster)(nil)
 // copies, the dead letters, and the group's offsets are there together or not at all.
 func (c *Cluster) Repartition(ctx context.Context, r *materialize.Repartition) error {
 	if err := c.ensureInternal(ctx, r); err != nil {
+		if ctx.Err() != nil {
+			return nil // as where it ends later
+		}
 		return err
 	}
 	k := &repartitioner{Repartition: r, consumer: consumer{cluster: c, src: r.Source, topic: r.Source.Kafka.Topic}}

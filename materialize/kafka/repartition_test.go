@@ -183,6 +183,9 @@ func TestRepartition(t *testing.T) {
 	cancel()
 	wg.Wait()
 	w.checkCopies(r)
+	if err := c.Repartition(stop, r); err != nil {
+		t.Errorf("ended before it has begun: %v", err)
+	}
 
 	// The group's offsets are gone, as after a week without members.
 	if _, err := kadm.NewClient(w.brokers.Client(t)).DeleteGroup(t.Context(), r.Group); err != nil {
