@@ -7,7 +7,11 @@
 // type-checks. Nothing in it is changed after that; share it freely.
 package registry
 
-import "github.com/forebay/forebay/registry/feature"
+import (
+	"fmt"
+
+	"github.com/forebay/forebay/registry/feature"
+)
 
 // Project is everything that one feature repository declares. The slices are
 // sorted by name.
@@ -88,6 +92,15 @@ func (s *Source) Fields() []feature.Field {
 		fs[i] = c.Field
 	}
 	return fs
+}
+
+// AheadOfClock says why an event is refused that is further ahead of a clock than MaxAhead; "" where it is not. Both are
+// instants in microseconds.
+func (s *Source) AheadOfClock(event, clock int64) string {
+	if event <= clock+int64(s.MaxAhead) {
+		return ""
+	}
+	return fmt.Sprintf("%s is ahead of the clock (%s) by more than max_ahead (%s)", feature.FormatTimestamp(event), feature.FormatTimestamp(clock), s.MaxAhead)
 }
 
 // Column finds a column by its name; -1 if there is none.

@@ -226,39 +226,6 @@ func (s *benchServer) cpu() time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// redisBenchmark runs Redis' own redis-benchmark, if it is installed: commands in
-// a second; 0 where it is not.
-func redisBenchmark(ctx context.Context, r *bench.Redis, args ...string) (float64, error) {
-	program, err := exec.LookPath("redis-benchmark")
-	if err != nil || r.TLS != nil {
-		return 0, nil //nolint:nilerr // the figure is left out
-	}
-	host, port, err := net.SplitHostPort(r.Addr)
-	if err != nil {
-		return 0, err
-	}
-	all := []string{"-h", host, "-p", port, "--dbnum", strconv.Itoa(r.DB), "--csv"}
-	if r.Password != "" {
-		all = append(all, "-a", r.Password)
-	}
-	if r.Username != "" {
-		all = append(all, "--user", r.Username)
-	}
-	out, err := exec.CommandContext(ctx, program, append(all, args...)...).Output() //nolint:gosec // the user's own
-	if err != nil {
-		return 0, fmt.Errorf("redis-benchmark: %w", err)
-	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	last := lines[len(lines)-1]
-	// "name","rps","avg_latency_ms",…; the name is the command, which may have commas of its own.
-	_, after, ok := strings.Cut(last, `","`)
-	if !ok {
-		return 0, fmt.Errorf("redis-benchmark printed %q", last)
-	}
-	text, _, _ := strings.Cut(after, `"`)
-	return strconv.ParseFloat(text, 64)
-}
-
 // connect makes n clients. The caller closes them.
 func connect(n int, dial func() (bench.Client, error)) (clients []bench.Client, closeAll func() error, err error) {
 	closeAll = func() error {

@@ -446,7 +446,7 @@ func (b *benchLookup) raw(ctx context.Context, t *lookupTarget, entities, featur
 func (r *rawLoad) round(ctx context.Context, d time.Duration) (float64, error) {
 	if len(r.words) > 0 {
 		n := strconv.Itoa(max(int(r.perSecond*d.Seconds()), 1000))
-		rate, err := redisBenchmark(ctx, r.redis, append([]string{"-c", strconv.Itoa(r.connections), "-n", n}, r.words...)...)
+		rate, err := r.redis.Benchmark(ctx, append([]string{"-c", strconv.Itoa(r.connections), "-n", n}, r.words...)...)
 		if err != nil {
 			return 0, err
 		}

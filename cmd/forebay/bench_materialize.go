@@ -147,7 +147,7 @@ func (b *benchMaterialize) raw(ctx context.Context, r *benchRepository, doc *mat
 		return err
 	}
 	doc.Raw = f.PerSecond * setsInAPipeline
-	doc.RedisBenchmark, err = redisBenchmark(ctx, r.redis, "-c", strconv.Itoa(b.connections), "-P", strconv.Itoa(setsInAPipeline),
+	doc.RedisBenchmark, err = r.redis.Benchmark(ctx, "-c", strconv.Itoa(b.connections), "-P", strconv.Itoa(setsInAPipeline),
 		"-n", strconv.Itoa(max(1000, int(doc.Raw*b.duration.Seconds()))), "-r", strconv.Itoa(b.entities), "SET", r.project+"{raw}__rand_int__", value)
 	if doc.Ratio = doc.PerSecond / doc.Raw; doc.RedisBenchmark > 0 {
 		doc.Ratio = doc.PerSecond / doc.RedisBenchmark

@@ -93,15 +93,15 @@ func (a *App) Push(ctx context.Context, o PushOptions) (*Pushed, error) {
 		}
 	}
 	if o.DryRun {
-		var list []registry.ViewGeneration
-		for i := range head.Project.Views {
-			list = append(list, viewGeneration(head, &head.Project.Views[i]))
-		}
-		views, err := compileOf(list, src)
+		all, err := views(head, nil)
 		if err != nil {
 			return nil, err
 		}
-		if err := checkRows(views, src, rows, a.wall()); err != nil {
+		reading, err := compileOf(all, src)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkRows(reading, src, rows, a.wall()); err != nil {
 			return nil, &Error{Code: codeBadRows, Err: err}
 		}
 		return &Pushed{Source: src.Name, Rows: int64(rows.Rows), DryRun: true, Views: []PushedView{}}, nil
@@ -254,9 +254,8 @@ func checkClock(src *registry.Source, rows *feature.Batch, now time.Time) error 
 	at := src.Column(src.Timestamp)
 	refused := &refusedRowsError{}
 	for i, t := range rows.Columns[at].Int64s() {
-		if t > now.UnixMicro()+int64(src.MaxAhead) {
-			refused.rows = append(refused.rows, api.RejectedRow{Row: i, Field: src.Columns[at].Outside(), Message: fmt.Sprintf(
-				"%s is ahead of the clock (%s) by more than max_ahead (%s)", feature.FormatTimestamp(t), feature.FormatTimestamp(now.UnixMicro()), src.MaxAhead)})
+		if why := src.AheadOfClock(t, now.UnixMicro()); why != "" {
+			refused.rows = append(refused.rows, api.RejectedRow{Row: i, Field: src.Columns[at].Outside(), Message: why})
 		}
 	}
 	if len(refused.rows) == 0 {

@@ -136,8 +136,8 @@ func (e *scriptEngine) apply(ctx context.Context, p *registry.Project) error {
 	if err := repo.Append(ctx, e.head); err != nil {
 		return err
 	}
-	for i := range p.Views {
-		e.views = append(e.views, viewGeneration(e.head, &p.Views[i]))
+	if e.views, err = views(e.head, nil); err != nil {
+		return err
 	}
 	for _, s := range p.Sources {
 		if s.Kafka == nil {

@@ -208,10 +208,9 @@ func (k *consumer) rows(records []*kgo.Record, chunk *materialize.Chunk) error {
 			chunk.Positions = append(chunk.Positions, materialize.Position{Partition: r.Partition, Offset: r.Offset})
 			clock = version.EventTime // it was held against the clock before it was copied
 		}
-		if version.EventTime > clock+int64(k.src.MaxAhead) {
+		if why := k.src.AheadOfClock(version.EventTime, clock); why != "" {
 			dropLast(chunk.Rows)
-			bad(materialize.ReasonAheadOfClock, fmt.Sprintf("field %q: %s is ahead of the clock (%s) by more than max_ahead (%s)", k.src.Columns[timestamp].Outside(),
-				feature.FormatTimestamp(version.EventTime), feature.FormatTimestamp(clock), k.src.MaxAhead))
+			bad(materialize.ReasonAheadOfClock, fmt.Sprintf("field %q: %s", k.src.Columns[timestamp].Outside(), why))
 			continue
 		}
 		chunk.Rows.Versions = append(chunk.Rows.Versions, version)

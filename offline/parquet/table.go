@@ -58,6 +58,18 @@ const formatVersion = "1"
 // maxCommits bounds how often a commit is tried again after a conflict.
 const maxCommits = 50
 
+// pause waits before what others were faster with is tried again, longer each time: 5 to 10 ms after
+// the first attempt, one to two seconds in the end.
+func pause(ctx context.Context, attempt int) error {
+	wait := min(5*time.Millisecond<<min(attempt-1, 8), time.Second)
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(wait + rand.N(wait)):
+		return nil
+	}
+}
+
 // tableState is one version of a table.
 type tableState struct {
 	*table.Table
@@ -169,7 +181,6 @@ func (s *Store) create(ctx context.Context, ident table.Identifier, cs []column,
 	if partition != nil {
 		opts = append(opts, catalog.WithPartitionSpec(partition))
 	}
-	wait := 5 * time.Millisecond
 	for attempt := 1; ; attempt++ {
 		_, err := s.catalog.CreateTable(ctx, ident, icebergSchema(cs), opts...)
 		if err != nil && !errors.Is(err, catalog.ErrTableAlreadyExists) {
@@ -183,12 +194,9 @@ func (s *Store) create(ctx context.Context, ident table.Identifier, cs []column,
 		if attempt == maxCommits {
 			return nil, fmt.Errorf("%w: table %s: another process creates it and does not get done: %w", offline.ErrUnavailable, name, err)
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("creating table %s: %w", name, context.Cause(ctx))
-		case <-time.After(wait + rand.N(wait)):
+		if err := pause(ctx, attempt); err != nil {
+			return nil, fmt.Errorf("creating table %s: %w", name, err)
 		}
-		wait = min(2*wait, time.Second)
 	}
 }
 
@@ -205,7 +213,6 @@ func (s *Store) commit(ctx context.Context, ident table.Identifier, change func(
 	}
 	defer unlock()
 	id := uuid.NewString()
-	wait := 5 * time.Millisecond
 	for attempt := 1; ; attempt++ {
 		t, err := s.load(ctx, ident)
 		if err != nil {
@@ -240,12 +247,9 @@ func (s *Store) commit(ctx context.Context, ident table.Identifier, change func(
 		if attempt == maxCommits {
 			return nil, fmt.Errorf("%w: table %s: %d commits in a row were overtaken by others: %w", offline.ErrUnavailable, t.name, attempt, failed)
 		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("committing to table %s: %w", t.name, context.Cause(ctx))
-		case <-time.After(wait + rand.N(wait)):
+		if err := pause(ctx, attempt); err != nil {
+			return nil, fmt.Errorf("committing to table %s: %w", t.name, err)
 		}
-		wait = min(2*wait, time.Second)
 	}
 }
 
