@@ -3,6 +3,8 @@ package redis
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -21,6 +23,10 @@ const failoverRetries = 6
 // closes its connections, and for a moment Sentinel names the dead master in its place: where
 // neither answers, both are asked again. The error is that of the masters.
 func (s *Store) readHedged(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
+	keys = slices.Clone(keys)
+	for i := range keys { // reads may outlive the call, and with it the memory of its keys
+		keys[i] = strings.Clone(keys[i])
+	}
 	for attempt := 0; ; attempt++ {
 		err := s.readFirst(ctx, db, keys, dst)
 		if err == nil || ctx.Err() != nil || errors.Is(err, goredis.ErrClosed) || errors.Is(err, goredis.ErrPoolTimeout) {

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"strconv"
+	"unsafe"
 
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry/feature"
@@ -91,16 +92,37 @@ func slot(tag string) uint16 {
 
 // keyring makes the keys of many records in one piece of memory.
 type keyring struct {
-	s    *Store
-	buf  []byte
-	ends []int
-	ids  []generation // the few generations of one batch
+	s     *Store
+	buf   []byte
+	ends  []int
+	names []string
+	ids   []generation // the few generations of one batch
 }
 
 type generation struct {
 	view   string
 	number int
 	id     string
+}
+
+// borrow gives an empty keyring, and giveBack takes it back: then nobody uses its keys any more.
+func (s *Store) borrow() *keyring {
+	if r, ok := s.rings.Get().(*keyring); ok {
+		return r
+	}
+	return &keyring{s: s}
+}
+
+// maxGenerations is how many generations a keyring remembers.
+const maxGenerations = 64
+
+func (s *Store) giveBack(r *keyring) {
+	if cap(r.buf) > maxKept || len(r.ids) > maxGenerations {
+		return
+	}
+	r.buf, r.ends = r.buf[:0], r.ends[:0]
+	clear(r.names)
+	s.rings.Put(r)
 }
 
 func (r *keyring) id(view string, number int) string {
@@ -118,12 +140,12 @@ func (r *keyring) add(k *online.Key) {
 	r.ends = append(r.ends, len(r.buf))
 }
 
-// keys are the keys that were added.
+// keys are the keys that were added. They are of the keyring's memory.
 func (r *keyring) keys() []string {
-	all, start := string(r.buf), 0
-	keys := make([]string, len(r.ends))
-	for i, end := range r.ends {
-		keys[i], start = all[start:end], end
+	all, start := unsafe.String(unsafe.SliceData(r.buf), len(r.buf)), 0
+	r.names = r.names[:0]
+	for _, end := range r.ends {
+		r.names, start = append(r.names, all[start:end]), end
 	}
-	return keys
+	return r.names
 }

@@ -1,11 +1,9 @@
 package redis
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
@@ -27,6 +25,7 @@ type Store struct {
 	addr string
 	db   goredis.UniversalClient
 
+	readers  readers                 // of the servers of db
 	replicas goredis.UniversalClient // for hedged reads; nil without
 	hedges   atomic.Int32            // under way
 	reads    sync.WaitGroup          // those that outlive their Get
@@ -35,6 +34,7 @@ type Store struct {
 	named sync.Map // generationID -> generation: of those in ids
 	known sync.Map // generationName -> *atomic.Bool: registered, and whether it is being filled
 
+	rings     sync.Pool    // of *keyring
 	replySize atomic.Int64 // about how many bytes of a reply one key takes
 
 	open   sync.RWMutex // held for reading during calls
@@ -49,6 +49,7 @@ func Open(o Options) (*Store, error) {
 	}
 	o = o.withDefaults()
 	s := &Store{o: o, addr: o.address(), db: o.client(false)}
+	s.readers.o = &s.o
 	if o.Hedge > 0 {
 		s.replicas = o.client(true)
 	}
@@ -96,7 +97,8 @@ func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error 
 	if len(keys) == 0 {
 		return nil
 	}
-	ring := keyring{s: s, ends: make([]int, 0, len(keys))}
+	ring := s.borrow()
+	defer s.giveBack(ring)
 	for i := range keys {
 		ring.add(&keys[i])
 	}
@@ -110,6 +112,7 @@ func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error 
 	return nil
 }
 
+// read reads keys from the masters or from the replicas, whichever db are.
 func (s *Store) read(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
 	if s.o.Mode == Cluster {
 		return s.getEach(ctx, db, keys, dst)
@@ -119,13 +122,20 @@ func (s *Store) read(ctx context.Context, db goredis.UniversalClient, keys []str
 
 // getMany reads keys that are all on one server.
 func (s *Store) getMany(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
-	if len(keys) <= getKeys {
-		return s.getRaw(ctx, db, keys, dst)
+	if client, ok := db.(*goredis.Client); ok && db == s.db {
+		taken, err := s.readers.get(client).mget(ctx, keys, dst, s.guess(len(keys)))
+		if err == nil {
+			s.learn(taken, len(keys))
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
 	}
 	pipe := db.Pipeline()
 	var cmds []*goredis.SliceCmd
-	for at := 0; at < len(keys); at += getKeys {
-		cmds = append(cmds, pipe.MGet(ctx, keys[at:min(at+getKeys, len(keys))]...))
+	for part := range slices.Chunk(keys, getKeys) {
+		cmds = append(cmds, pipe.MGet(ctx, part...))
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return err
@@ -139,99 +149,13 @@ func (s *Store) getMany(ctx context.Context, db goredis.UniversalClient, keys []
 	return nil
 }
 
-// getRaw reads keys by a command whose reply is taken as it comes, in one piece of memory. The client
-// neither looks at errors in such a reply nor tries again: where there is one the
-// keys are asked for in the usual way, and it does both.
-func (s *Store) getRaw(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
-	cmd := s.mget(ctx, keys)
-	if err := db.Process(ctx, cmd.RawWriteToCmd); err != nil || len(cmd.raw) == 0 || cmd.raw[0] == '-' {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		return takeAll(db.MGet(ctx, keys...), dst)
-	}
-	return s.takeReply(cmd.raw, dst)
-}
+// guess is about how long the replies are to so many keys, and learn is told how long they were.
+func (s *Store) guess(keys int) int { return int(s.replySize.Load()) * keys }
 
-// mget is the command that reads keys.
-func (s *Store) mget(ctx context.Context, keys []string) *reply {
-	args := make([]any, 1+len(keys))
-	args[0] = "mget"
-	for i := range keys {
-		args[1+i] = &keys[i] // the client takes it for the string, and a pointer needs no memory of its own
+func (s *Store) learn(taken, keys int) {
+	if each := int64(taken / keys); each > s.replySize.Load() || each < s.replySize.Load()/2 {
+		s.replySize.Store(each + each/16 + 8)
 	}
-	r := &reply{most: int(s.replySize.Load()) * len(keys)}
-	r.RawWriteToCmd = goredis.NewRawWriteToCmd(ctx, r, args...)
-	return r
-}
-
-// reply is a command with the bytes of its reply, in one piece of memory.
-type reply struct {
-	*goredis.RawWriteToCmd
-	raw  []byte
-	most int // a guess
-}
-
-// Write implements io.Writer.
-func (r *reply) Write(p []byte) (int, error) {
-	if r.raw == nil {
-		r.raw = make([]byte, 0, r.most+64)
-	}
-	r.raw = append(r.raw, p...)
-	return len(p), nil
-}
-
-// ReadFrom implements io.ReaderFrom: io.Copy has no buffer in between.
-func (r *reply) ReadFrom(from io.Reader) (n int64, err error) {
-	for {
-		if len(r.raw) == cap(r.raw) {
-			r.raw = slices.Grow(r.raw, max(512, len(r.raw)))
-		}
-		m, err := from.Read(r.raw[len(r.raw):cap(r.raw)])
-		r.raw, n = r.raw[:len(r.raw)+m], n+int64(m)
-		if errors.Is(err, io.EOF) {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
-	}
-}
-
-// takeReply takes the records out of the reply to an MGET; they are of its memory.
-func (s *Store) takeReply(raw []byte, dst [][]byte) error {
-	if each := int64(len(raw) / len(dst)); each > s.replySize.Load() || each < s.replySize.Load()/2 {
-		s.replySize.Store(each + each/8)
-	}
-	kind, n, rest := replyHead(raw)
-	if kind != '*' || n != len(dst) {
-		return fmt.Errorf("a reply of kind %q with %d records for %d keys", kind, n, len(dst))
-	}
-	for i := range dst {
-		kind, n, rest = replyHead(rest)
-		switch {
-		case kind == '$' && n == -1:
-			dst[i] = nil
-		case kind == '$' && n >= 0 && len(rest) >= n+2:
-			dst[i], rest = rest[:n:n], rest[n+2:]
-		default:
-			return fmt.Errorf("a reply of kind %q, length %d, for record %d of %d", kind, n, i, len(dst))
-		}
-	}
-	return nil
-}
-
-// replyHead reads the line that starts a value: its kind and number. The kind is 0 where there is none.
-func replyHead(b []byte) (kind byte, n int, rest []byte) {
-	end := bytes.IndexByte(b, '\n')
-	if end < 2 {
-		return 0, 0, nil
-	}
-	n, err := strconv.Atoi(string(b[1 : end-1]))
-	if err != nil {
-		return 0, 0, nil
-	}
-	return b[0], n, b[end+1:]
 }
 
 func takeAll(cmd *goredis.SliceCmd, dst [][]byte) error {
@@ -259,13 +183,22 @@ func takeAll(cmd *goredis.SliceCmd, dst [][]byte) error {
 // nobody else will see: what a caller of Get may keep and change.
 func own(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// getEach reads keys of a Cluster: one pipeline for each shard, all at the same time.
+// getEach reads keys of a Cluster: a pipeline for each shard, all at the same time.
 func (s *Store) getEach(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
-	cmds := make([]*goredis.StringCmd, len(keys))
-	pending := make([]int, len(keys))
-	for i := range keys {
-		pending[i] = i
+	var pending []int
+	if cluster, ok := db.(*goredis.ClusterClient); ok && db == s.db {
+		if pending = s.getShards(ctx, cluster, keys, dst); len(pending) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	} else {
+		for i := range keys {
+			pending = append(pending, i)
+		}
 	}
+	cmds := make([]*goredis.StringCmd, len(keys))
 	for attempt := 0; ; attempt++ {
 		pipe := db.Pipeline()
 		for _, i := range pending {
@@ -446,6 +379,7 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.readers.close()
 	err := s.db.Close()
 	if s.replicas != nil {
 		err = errors.Join(err, s.replicas.Close())

@@ -591,17 +591,3 @@ func present(t *testing.T, s *Store, records []online.Record) (n int) {
 	}
 	return n
 }
-
-// TestReplies: what a reply to an MGET may be, and what it may not.
-func TestReplies(t *testing.T) {
-	s := &Store{}
-	dst := make([][]byte, 3)
-	if err := s.takeReply([]byte("*3\r\n$2\r\n\r\n\r\n$-1\r\n$0\r\n\r\n"), dst); err != nil || string(dst[0]) != "\r\n" || dst[1] != nil || dst[2] == nil || len(dst[2]) != 0 {
-		t.Errorf("%q, %v", dst, err)
-	}
-	for _, raw := range []string{"", "*", "*3\r\n", "*2\r\n$-1\r\n$-1\r\n", "$3\r\nabc\r\n", "*3\r\n$5\r\nab\r\n", "*3\r\n$-1\r\n$-1\r\n:1\r\n", "*3\r\n$-1\r\n$-1\r\n$99999999999999999999\r\n", "*3\r\n$-1\r\n$-1\r\n$-2\r\n"} {
-		if err := s.takeReply([]byte(raw), dst); err == nil {
-			t.Errorf("%q is taken", raw)
-		}
-	}
-}

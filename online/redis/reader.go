@@ -1,0 +1,368 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// Records are read over connections of this package's own, in the way that takes least: a command written whole by one
+// call, a reply taken in one piece of memory, nothing made for a key. The client says where
+// servers are and makes the connections; and whatever is not a plain reply (an error of any kind, a
+// connection that breaks) is left to it: the keys are asked for again by way of it, with
+// its retries, redirections and words.
+
+const (
+	// A connection that was not used for so long may have been forgotten by what is in between.
+	readerIdle = time.Minute
+	// A connection this old is made anew: the server may have become another's replica without ending it.
+	readerLife = time.Minute
+	// Where a connection cannot be made none is tried for so long.
+	readerRest = time.Second
+	// maxKept is the greatest buffer for commands that a connection keeps, and maxLine the longest line of a reply.
+	maxKept = 1 << 20
+	maxLine = 64 << 10
+)
+
+// reader reads records from one server. It is safe for concurrent use.
+type reader struct {
+	client *goredis.Client // of the server
+	limit  time.Duration   // of a round trip
+	turns  chan struct{}   // one for each connection in use
+	used   atomic.Int64    // when it was last, in nanoseconds of the Unix epoch
+	rest   atomic.Int64    // until when no connection is made
+
+	mu     sync.Mutex
+	idle   []*readerConn // the one used last at the end
+	closed bool
+}
+
+// readerConn is one connection. Between round trips nothing is on its way.
+type readerConn struct {
+	net.Conn
+	until    time.Time // it is not used after
+	used     time.Time
+	deadline time.Time // that is set
+	out      []byte    // commands
+	in       []byte    // of replies, what lies in one piece of memory
+	at       int       // of in, what was taken
+	guess    int       // about how long the replies are, from the beginning of in
+	taken    int       // of all replies since send
+}
+
+// errReply is an error that Redis has answered with; what it is matters to the client alone.
+var errReply = errors.New("redis: answered with an error")
+
+// errNoReader says that the client is to be asked instead, at once.
+var errNoReader = errors.New("redis: no connection to read from")
+
+func newReader(c *goredis.Client, o *Options) *reader {
+	return &reader{client: c, limit: o.Timeout, turns: make(chan struct{}, o.PoolSize)}
+}
+
+// take gives a connection for one round trip, which ends with give or drop.
+func (r *reader) take(ctx context.Context) (*readerConn, error) {
+	select {
+	case r.turns <- struct{}{}:
+	default:
+		select {
+		case r.turns <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	now := time.Now()
+	r.used.Store(now.UnixNano())
+	c, err := r.connect(ctx, now)
+	if err != nil {
+		<-r.turns
+		return nil, err
+	}
+	deadline, ok := ctx.Deadline()
+	if !ok || deadline.Sub(now) > r.limit {
+		// The limit is kept to the quarter, so that it need not be set every time.
+		if deadline = c.deadline; deadline.Sub(now) > r.limit || deadline.Sub(now) < r.limit*3/4 {
+			deadline = now.Add(r.limit)
+		}
+	}
+	if !deadline.Equal(c.deadline) {
+		if err := c.SetDeadline(deadline); err != nil {
+			r.drop(c, err)
+			return nil, err
+		}
+		c.deadline = deadline
+	}
+	c.used, c.out, c.in, c.at = now, c.out[:0], nil, 0
+	return c, nil
+}
+
+// connect finds a connection, or makes one.
+func (r *reader) connect(ctx context.Context, now time.Time) (*readerConn, error) {
+	r.mu.Lock()
+	for n := len(r.idle); n > 0; n = len(r.idle) {
+		c := r.idle[n-1]
+		r.idle = r.idle[:n-1]
+		if now.Sub(c.used) < readerIdle && now.Before(c.until) {
+			r.mu.Unlock()
+			return c, nil
+		}
+		_ = c.Close()
+	}
+	closed := r.closed
+	r.mu.Unlock()
+	if closed || now.UnixNano() < r.rest.Load() {
+		return nil, errNoReader
+	}
+	c, err := r.dial(ctx, now)
+	if err != nil && ctx.Err() == nil {
+		r.rest.Store(time.Now().Add(readerRest).UnixNano())
+	}
+	return c, err
+}
+
+func (r *reader) dial(ctx context.Context, now time.Time) (*readerConn, error) {
+	o := r.client.Options()
+	conn, err := o.Dialer(ctx, o.Network, o.Addr)
+	if err != nil {
+		return nil, err
+	}
+	c := &readerConn{Conn: conn, until: now.Add(readerLife - rand.N(readerLife/4))} // not all at a time
+	var hello [][]string
+	switch {
+	case o.Username != "":
+		hello = append(hello, []string{"AUTH", o.Username, o.Password})
+	case o.Password != "":
+		hello = append(hello, []string{"AUTH", o.Password})
+	}
+	if o.DB != 0 {
+		hello = append(hello, []string{"SELECT", strconv.Itoa(o.DB)})
+	}
+	if len(hello) == 0 {
+		return c, nil
+	}
+	for _, words := range hello {
+		c.command(len(words))
+		for _, w := range words {
+			c.word(w)
+		}
+	}
+	c.deadline = now.Add(r.limit)
+	if d, ok := ctx.Deadline(); ok && d.Before(c.deadline) {
+		c.deadline = d
+	}
+	if err = c.SetDeadline(c.deadline); err == nil {
+		err = c.send(16 * len(hello))
+	}
+	for range hello {
+		if err == nil {
+			_, err = c.line('+')
+		}
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// give takes a connection back whose replies were all read.
+func (r *reader) give(c *readerConn) {
+	if c.in = nil; cap(c.out) > maxKept {
+		c.out = nil
+	}
+	r.mu.Lock()
+	if r.closed {
+		_ = c.Close()
+	} else {
+		r.idle = append(r.idle, c)
+	}
+	r.mu.Unlock()
+	<-r.turns
+}
+
+// drop ends a connection on which a round trip failed, and unless it only took too long those that lie idle: they mostly
+// broke with it.
+func (r *reader) drop(c *readerConn, err error) {
+	_ = c.Close()
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		r.mu.Lock()
+		r.closeIdle()
+		r.mu.Unlock()
+	}
+	<-r.turns
+}
+
+func (r *reader) closeIdle() {
+	for _, c := range r.idle {
+		_ = c.Close()
+	}
+	r.idle = nil
+}
+
+// close ends the idle connections; those in use end when they are given back.
+func (r *reader) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	r.closeIdle()
+}
+
+// mget reads keys by an MGET for each getKeys of them, sent together. The replies are about as long as told, and taken is how
+// long they were. On an error dst may be filled in part.
+func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte, guess int) (taken int, err error) {
+	c, err := r.take(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for part := range slices.Chunk(keys, getKeys) {
+		c.command(1 + len(part))
+		c.word("MGET")
+		for _, k := range part {
+			c.word(k)
+		}
+	}
+	refused := false
+	err = c.send(guess)
+	for part := range slices.Chunk(dst, getKeys) {
+		n := 0
+		if err == nil {
+			n, err = c.line('*')
+		}
+		switch {
+		case errors.Is(err, errReply):
+			refused, err = true, nil
+			continue
+		case err == nil && n != len(part):
+			err = fmt.Errorf("redis: a reply with %d records for %d keys", n, len(part))
+		}
+		for i := 0; i < len(part) && err == nil; i++ {
+			part[i], err = c.bulk()
+		}
+		if err != nil {
+			r.drop(c, err)
+			return 0, err
+		}
+	}
+	taken = c.taken
+	r.give(c)
+	if refused {
+		return taken, errReply
+	}
+	return taken, nil
+}
+
+// command begins a command of so many words.
+func (c *readerConn) command(words int) {
+	c.out = append(strconv.AppendInt(append(c.out, '*'), int64(words), 10), '\r', '\n')
+}
+
+func (c *readerConn) word(w string) {
+	c.out = append(strconv.AppendInt(append(c.out, '$'), int64(len(w)), 10), '\r', '\n')
+	c.out = append(append(c.out, w...), '\r', '\n')
+}
+
+// send sends the commands. The replies are about as long as told.
+func (c *readerConn) send(guess int) error {
+	c.guess, c.taken = guess, 0
+	_, err := c.Write(c.out)
+	return err
+}
+
+// line takes the line that begins a reply: it must be of the kind that is wanted, and has a number unless that is '+'. The
+// error is errReply where Redis answers with an error, all of which was taken then.
+func (c *readerConn) line(kind byte) (n int, err error) {
+	end, from := -1, 0
+	for {
+		if end = bytes.IndexByte(c.in[c.at+from:], '\n'); end >= 0 {
+			end += from
+			break
+		}
+		if from = len(c.in) - c.at; from > maxLine {
+			return 0, errors.New("redis: a reply whose line does not end")
+		}
+		if err := c.more(1); err != nil {
+			return 0, err
+		}
+	}
+	b := c.in[c.at : c.at+end]
+	c.take(end + 1)
+	switch {
+	case end < 2 || b[end-1] != '\r':
+	case b[0] == '-':
+		return 0, errReply
+	case b[0] != kind:
+	case kind == '+':
+		return 0, nil
+	default:
+		if n, ok := number(b[1 : end-1]); ok {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("redis: a reply that begins %.40q, want one of kind %q", b, kind)
+}
+
+// number reads what is mostly of one to four digits, or -1.
+func number(b []byte) (n int, ok bool) {
+	if string(b) == "-1" {
+		return -1, true
+	}
+	if len(b) == 0 || len(b) > 9 {
+		return 0, false
+	}
+	for _, d := range b {
+		if d < '0' || d > '9' {
+			return 0, false
+		}
+		n = 10*n + int(d-'0')
+	}
+	return n, true
+}
+
+// bulk takes a value; nil where there is none. It is of the memory of the replies, and its own in that.
+func (c *readerConn) bulk() ([]byte, error) {
+	n, err := c.line('$')
+	if err != nil || n < 0 {
+		return nil, err
+	}
+	if have := len(c.in) - c.at; have < n+2 {
+		if err := c.more(n + 2 - have); err != nil {
+			return nil, err
+		}
+	}
+	b := c.in[c.at : c.at+n : c.at+n]
+	c.take(n + 2)
+	return b, nil
+}
+
+func (c *readerConn) take(n int) {
+	c.at += n
+	c.taken += n
+}
+
+// more reads so many bytes at least. Where the memory is full it goes on in another: what was taken stays in the one before.
+func (c *readerConn) more(n int) error {
+	if cap(c.in)-len(c.in) < n {
+		rest := c.in[c.at:]
+		c.guess -= c.at
+		c.in, c.at = append(make([]byte, 0, max(len(rest)+n, c.guess, min(2*cap(c.in), 1<<20), 512)), rest...), 0
+	}
+	for n > 0 {
+		m, err := c.Read(c.in[len(c.in):cap(c.in)])
+		c.in = c.in[:len(c.in)+m]
+		if n -= m; n > 0 && err != nil {
+			return err
+		}
+	}
+	return nil
+}
