@@ -159,17 +159,22 @@ func checkColumns(t *testing.T, c *Codec, rec []byte, r row, pick []int) {
 	t.Helper()
 	d := c.Decoder(pick)
 	cols := d.Columns(2)
-	for range 2 {
-		o, err := d.Open(rec)
-		if err != nil {
+	rows := []Row{{}, {}, InvalidRow(), {}}
+	for _, i := range []int{0, 3} {
+		if err := d.Open(rec, &rows[i]); err != nil {
 			t.Fatal(err)
 		}
-		d.Append(&o, cols)
 	}
-	for i, f := range pick {
-		for n := range 2 {
-			if got, want := cols[i].Value(n), r.values[f]; cols[i].Len != 2 || !got.Equal(want) || got.IsInvalid() != want.IsInvalid() {
-				t.Errorf("chosen %v: %s: %v, want %v", pick, r.fields[f].Name, got, want)
+	for range 2 { // the second time in memory that was used
+		for _, col := range cols {
+			col.Reset()
+		}
+		d.Decode(rows, cols)
+		for i, f := range pick {
+			for n, want := range []feature.Value{r.values[f], {}, feature.Invalid(), r.values[f]} {
+				if got := cols[i].Value(n); cols[i].Len != len(rows) || !got.Equal(want) || got.IsInvalid() != want.IsInvalid() {
+					t.Errorf("chosen %v: row %d, %s: %v, want %v", pick, n, r.fields[f].Name, got, want)
+				}
 			}
 		}
 	}
@@ -374,17 +379,17 @@ func FuzzOpen(f *testing.F) {
 			all[i] = i
 		}
 		d := c.Decoder(all)
-		o, err := d.Open(rec)
-		if err != nil {
+		found := make([]Row, 1)
+		if err := d.Open(rec, &found[0]); err != nil {
 			if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrKind) {
 				t.Fatal(err)
 			}
 			return
 		}
 		cols := d.Columns(1)
-		d.Append(&o, cols)
+		d.Decode(found, cols)
 		for i := range all {
-			if v, err := o.Value(i); err != nil || !v.Equal(cols[i].Value(0)) {
+			if v, err := found[0].Value(i); err != nil || !v.Equal(cols[i].Value(0)) {
 				t.Fatalf("%v and %v (%v)", v, cols[i].Value(0), err)
 			}
 		}
@@ -409,35 +414,43 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkDecode(b *testing.B) {
 	for _, n := range []int{50, 250} {
 		for _, nulls := range []int{0, 5} {
-			b.Run(fmt.Sprintf("float64=%d/nulls=%d", n, nulls), func(b *testing.B) {
-				r := floats(n)
-				all := make([]int, n)
-				for i := range all {
-					all[i] = i
-					if i < nulls {
-						r.values[i*7] = feature.Value{}
-					}
-				}
-				c := New("p/v@1", r.fields)
-				rec, err := c.Append(nil, version, r.columns(), 0)
-				if err != nil {
-					b.Fatal(err)
-				}
-				d := c.Decoder(all)
-				cols := d.Columns(1)
-				b.ReportAllocs()
-				b.SetBytes(int64(len(rec)))
-				for b.Loop() {
-					for _, col := range cols {
-						col.Reset()
-					}
-					o, err := d.Open(rec)
-					if err != nil {
-						b.Fatal(err)
-					}
-					d.Append(&o, cols)
-				}
-			})
+			for _, rows := range []int{1, 100} {
+				b.Run(fmt.Sprintf("float64=%d/nulls=%d/rows=%d", n, nulls, rows), func(b *testing.B) { benchmarkDecode(b, n, nulls, rows) })
+			}
 		}
+	}
+}
+
+func benchmarkDecode(b *testing.B, n, nulls, rows int) {
+	r := floats(n)
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+		if i < nulls {
+			r.values[i*7] = feature.Value{}
+		}
+	}
+	c := New("p/v@1", r.fields)
+	recs := make([][]byte, rows)
+	for i := range recs {
+		var err error
+		if recs[i], err = c.Append(nil, version, r.columns(), 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	d := c.Decoder(all)
+	cols, found := d.Columns(rows), make([]Row, rows)
+	b.ReportAllocs()
+	b.SetBytes(int64(rows * len(recs[0])))
+	for b.Loop() {
+		for _, col := range cols {
+			col.Reset()
+		}
+		for i, rec := range recs {
+			if err := d.Open(rec, &found[i]); err != nil {
+				b.Fatal(err)
+			}
+		}
+		d.Decode(found, cols)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/forebay/forebay/internal/rowcodec"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry/feature"
 	"github.com/forebay/forebay/registry/selection"
@@ -87,37 +88,29 @@ func (r *Result) decode(plan *role, role *roleResult, now int64) {
 		r.decodeWindows(plan, role, now)
 		return
 	}
-	feature.Reserve(role.columns, r.Rows)
+	role.rows = sized(role.rows, r.Rows)
 	for row, ref := range role.refs {
+		at := &role.rows[row]
 		role.found[row], role.times[row] = feature.NotFound, NoTime
 		if ref < 0 || r.records[ref] == nil {
-			for _, c := range role.columns {
-				c.AppendNull()
-			}
+			*at = rowcodec.Row{}
 			continue
 		}
-		rec, err := plan.decoder.Open(r.records[ref])
-		if err != nil {
+		if err := plan.decoder.Open(r.records[ref], at); err != nil {
 			r.corrupt(int(ref), plan, err)
-			role.found[row] = feature.StatusInvalid
-			for _, c := range role.columns {
-				c.AppendInvalid()
-			}
+			role.found[row], *at = feature.StatusInvalid, rowcodec.InvalidRow()
 			continue
 		}
-		event := rec.EventTime()
+		event := at.EventTime()
 		role.times[row] = event
 		r.Instant = max(r.Instant, event)
 		if plan.ttl > 0 && event < now-plan.ttl { // else the instant is event, or within ttl of it
-			role.found[row] = feature.OutsideMaxAge
-			for _, c := range role.columns {
-				c.AppendNull()
-			}
+			role.found[row], *at = feature.OutsideMaxAge, rowcodec.Row{}
 			continue
 		}
 		role.found[row] = feature.Present
-		plan.decoder.Append(&rec, role.columns)
 	}
+	plan.decoder.Decode(role.rows, role.columns)
 }
 
 func (r *Result) corrupt(ref int, plan *role, err error) {

@@ -3,6 +3,7 @@ package lookup
 import (
 	"math"
 
+	"github.com/forebay/forebay/internal/rowcodec"
 	"github.com/forebay/forebay/materialize/window"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry/feature"
@@ -52,6 +53,7 @@ type roleResult struct {
 	refs    []int32           // into the keys; -1 for a null key
 	found   []feature.Status
 	times   []int64
+	rows    []rowcodec.Row
 	merger  window.Merger // of a windowed view
 }
 
@@ -111,6 +113,7 @@ func (r *Result) Release() {
 	}
 	for i := range r.roles {
 		reset(r.roles[i].columns)
+		clear(r.roles[i].rows)
 	}
 	for i := range r.steps {
 		r.steps[i].column.Reset()
