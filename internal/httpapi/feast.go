@@ -67,11 +67,13 @@ func (s *Server) getOnlineFeatures(c echo.Context) error {
 	}
 	markStale(c, found)
 	st.feast.order(plan.Selection())
-	st.answer = st.appendFeast(st.answer[:0], plan, found, rows, r.metadata)
+	answer := s.borrowAnswer()
+	defer s.giveBackAnswer(answer)
+	answer.bytes = st.appendFeast(answer.bytes[:0], plan, found, rows, r.metadata)
 	if found.Free != nil {
 		found.Free()
 	}
-	return writeJSON(c, st.answer)
+	return writeJSON(c, answer.bytes)
 }
 
 // feastSelection checks feature references in the order in which Feast does, so

@@ -8,16 +8,20 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/forebay/forebay/internal/api"
+	"github.com/forebay/forebay/internal/jsonscan"
 	"github.com/forebay/forebay/registry/feature"
 )
 
 // lookupState is the memory of one lookup, kept for the next.
 type lookupState struct {
 	body     []byte
-	answer   []byte
 	entities entityColumns
 	feast    feastState
 }
+
+// answerBuffer is the memory of an answer. It is borrowed only once there is something to
+// answer: where many lookups wait for the store a few of them are in use, and stay in the processor's cache.
+type answerBuffer struct{ bytes []byte }
 
 // maxKept is how large a buffer may be to be kept for the next request.
 const maxKept = 4 << 20
@@ -30,8 +34,21 @@ func (s *Server) borrow() *lookupState {
 }
 
 func (s *Server) giveBack(st *lookupState) {
-	if cap(st.body) <= maxKept && cap(st.answer) <= maxKept {
+	if cap(st.body) <= maxKept {
 		s.lookup.Put(st)
+	}
+}
+
+func (s *Server) borrowAnswer() *answerBuffer {
+	if a, ok := s.answers.Get().(*answerBuffer); ok {
+		return a
+	}
+	return &answerBuffer{}
+}
+
+func (s *Server) giveBackAnswer(a *answerBuffer) {
+	if cap(a.bytes) <= maxKept {
+		s.answers.Put(a)
 	}
 }
 
@@ -49,18 +66,9 @@ func (s *Server) features(c echo.Context) error {
 	if st.body, err = readBody(c, st.body, s.cfg.MaxBody, s.cfg.BodyTimeout); err != nil {
 		return err
 	}
-	r, err := parseFeaturesRequest(st.body)
-	if err != nil {
-		return err
-	}
 	ctx, end := s.deadlines.begin(c.Request().Context())
 	defer end()
-	plan, err := s.engine.Plan(ctx, r.sel)
-	if err != nil {
-		return within(ctx, err)
-	}
-	st.entities.reset(plan.Selection())
-	rows, err := st.entities.parse(r.entities, s.cfg.MaxEntities)
+	plan, rows, r, err := s.readLookup(ctx, st)
 	if err != nil {
 		return err
 	}
@@ -70,14 +78,45 @@ func (s *Server) features(c echo.Context) error {
 	}
 	instant := found.Instant
 	markStale(c, found)
-	st.answer, err = appendAnswer(st.answer[:0], format, plan, found, rows, &r)
+	answer := s.borrowAnswer()
+	defer s.giveBackAnswer(answer)
+	answer.bytes, err = appendAnswer(answer.bytes[:0], format, plan, found, rows, &r)
 	if found.Free != nil {
 		found.Free()
 	}
 	if err != nil {
 		return err
 	}
-	return writeAnswer(c, format, plan.Revision(), instant, st.answer)
+	return writeAnswer(c, format, plan.Revision(), instant, answer.bytes)
+}
+
+// readLookup reads the body of a lookup, and its entities into st's columns.
+func (s *Server) readLookup(ctx context.Context, st *lookupState) (plan Plan, rows int, r featuresRequest, err error) {
+	fullNames := false // in plan
+	r, err = parseFeaturesRequest(st.body, func(r *featuresRequest, scan *jsonscan.Scanner) (bool, error) {
+		var err error
+		if plan, err = s.engine.Plan(ctx, r.sel); err != nil {
+			plan = nil
+			return false, nil //nolint:nilerr // it is looked for again when all of the request is known
+		}
+		fullNames = r.sel.FullNames
+		st.entities.reset(plan.Selection())
+		rows, err = st.entities.parse(scan, s.cfg.MaxEntities)
+		return true, err
+	})
+	if err != nil || plan != nil && fullNames == r.sel.FullNames {
+		return plan, rows, r, err
+	}
+	if plan, err = s.engine.Plan(ctx, r.sel); err != nil {
+		return nil, 0, r, within(ctx, err)
+	}
+	var scan jsonscan.Scanner
+	if err = scan.Reset(r.entities); err != nil {
+		return nil, 0, r, err
+	}
+	st.entities.reset(plan.Selection())
+	rows, err = st.entities.parse(&scan, s.cfg.MaxEntities)
+	return plan, rows, r, err
 }
 
 // markStale says of an answer of values of earlier that it is one.

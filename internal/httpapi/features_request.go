@@ -24,14 +24,22 @@ type featuresRequest struct {
 	omitTimestamps bool
 }
 
-// parseFeaturesRequest reads the body of a lookup. The request refers to it.
-func parseFeaturesRequest(body []byte) (r featuresRequest, err error) {
+// entitiesReader reads the entities of a body as soon as they are met, if what was read of the
+// request says how: then they are gone through once. It says whether it has.
+type entitiesReader func(*featuresRequest, *jsonscan.Scanner) (read bool, err error)
+
+// parseFeaturesRequest reads the body of a lookup. The request refers to it. It calls early only
+// where entities are still as they were written afterwards.
+func parseFeaturesRequest(body []byte, early entitiesReader) (r featuresRequest, err error) {
 	var s jsonscan.Scanner
 	if err := s.Reset(body); err != nil {
 		return r, err
 	}
 	if err := s.OpenObject(); err != nil {
 		return r, place(err, "", "the body")
+	}
+	if bytes.IndexByte(body, '\\') >= 0 { // the scanner rewrites escaped texts
+		early = nil
 	}
 	var seen [5]bool
 	for {
@@ -50,7 +58,7 @@ func parseFeaturesRequest(body []byte) (r featuresRequest, err error) {
 			return r, bad(api.CodeDuplicateField, string(key), "%q is there twice", key)
 		}
 		seen[i] = true
-		if err := r.field(&s, requestFields[i]); err != nil {
+		if err := r.field(&s, requestFields[i], early); err != nil {
 			return r, err
 		}
 	}
@@ -70,7 +78,7 @@ func parseFeaturesRequest(body []byte) (r featuresRequest, err error) {
 
 var requestFields = []string{api.FieldService, api.FieldFeatures, api.FieldEntities, api.FieldOmit, api.FieldFullNames}
 
-func (r *featuresRequest) field(s *jsonscan.Scanner, name string) error {
+func (r *featuresRequest) field(s *jsonscan.Scanner, name string, early entitiesReader) error {
 	switch name {
 	case api.FieldService:
 		b, err := s.Text()
@@ -112,6 +120,12 @@ func (r *featuresRequest) field(s *jsonscan.Scanner, name string) error {
 		}
 		if k != jsonscan.Array {
 			return bad(api.CodeWrongType, name, "entities: want an array of objects, got %s", k)
+		}
+		if start := s.Offset(); early != nil && (r.sel.Service != "" || len(r.sel.Features) > 0) {
+			read, err := early(r, s)
+			if r.entities = s.Since(start); read || err != nil {
+				return err
+			}
 		}
 		r.entities, err = s.Skip()
 		return err
@@ -222,11 +236,7 @@ func (e *entityColumns) clear(i int, f feature.Field) {
 
 // parse reads a JSON array of objects into the columns, one row each, and
 // returns how many there are.
-func (e *entityColumns) parse(data []byte, limit int) (rows int, err error) {
-	var s jsonscan.Scanner
-	if err := s.Reset(data); err != nil {
-		return 0, err
-	}
+func (e *entityColumns) parse(s *jsonscan.Scanner, limit int) (rows int, err error) {
 	if err := s.OpenArray(); err != nil {
 		return 0, err
 	}
@@ -238,7 +248,7 @@ func (e *entityColumns) parse(data []byte, limit int) (rows int, err error) {
 		if rows == limit {
 			return 0, failed(http.StatusRequestEntityTooLarge, api.CodeTooManyEntities, "more than %d entities in one request", limit)
 		}
-		if err := e.entity(&s, rows); err != nil {
+		if err := e.entity(s, rows); err != nil {
 			return 0, err
 		}
 		rows++

@@ -102,6 +102,32 @@ func TestInt64StaysWhole(t *testing.T) {
 	}
 }
 
+// TestMembersInAnyOrder: what a lookup answers does not depend on how its body is ordered and escaped.
+func TestMembersInAnyOrder(t *testing.T) {
+	s := newTestServer(t, Config{}, newStoreEngine(t))
+	members := []string{`"service":"driver_svc"`, `"entities":[{"driver_id":1001},{"driver_id":1003}]`, `"full_names":true`, `"omit":["event_timestamps"]`}
+	var want string
+	for _, escaped := range []bool{false, true} {
+		for _, order := range [][]int{{0, 1, 2, 3}, {0, 1, 3, 2}, {1, 0, 2, 3}, {2, 3, 0, 1}, {3, 2, 1, 0}, {0, 2, 1, 3}, {1, 2, 3, 0}} {
+			var parts []string
+			for _, i := range order {
+				parts = append(parts, members[i])
+			}
+			body := "{" + strings.Join(parts, ",") + "}"
+			if escaped {
+				body = strings.ReplaceAll(body, "driver_id", `driver\u005fid`)
+			}
+			res := ask(t, s.Handler(), http.MethodPost, api.PathFeatures, body)
+			if want == "" {
+				want = res.Body.String()
+			}
+			if res.Code != http.StatusOK || !strings.Contains(want, "driver_stats__") || res.Body.String() != want {
+				t.Errorf("%s: %d %s\nwant %s", body, res.Code, res.Body, want)
+			}
+		}
+	}
+}
+
 func TestFeaturesMistakes(t *testing.T) {
 	s := newTestServer(t, Config{MaxEntities: 3, MaxBody: 2000}, newCompatEngine(t))
 	const ok = `"entities":[{"driver_id":1001}]`
@@ -117,7 +143,10 @@ func TestFeaturesMistakes(t *testing.T) {
 		{"an array", `[]`, 400, "wrong_type", "", "the body: want an object, got an array"},
 		{"something after it", `{"service":"driver_svc",` + ok + `} {}`, 400, "bad_request", "", "after the end"},
 		{"invalid UTF-8", "{\"service\":\"driver\xff_svc\"," + ok + "}", 400, "bad_request", "", "invalid UTF-8 at byte 18"},
-		{"deep", `{"service":"driver_svc","entities":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `}`, 400, "bad_request", "", "nested more than 63 deep"},
+		{"deep", `{"entities":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `,"service":"driver_svc"}`, 400, "bad_request", "", "nested more than 63 deep"},
+		{"deep where the type is known", `{"service":"driver_svc","entities":` + strings.Repeat("[", 500) + strings.Repeat("]", 500) + `}`, 400, "wrong_type", "entities[0]", "want an object, got an array"},
+		{"cut off where the type is known", `{"service":"driver_svc","entities":[{"driver_id":1},{"driver_id":`, 400, "bad_request", "", "ends too early"},
+		{"bad JSON in an entity", `{"service":"driver_svc","entities":[{"driver_id":01}]}`, 400, "bad_request", "", "at byte 50"},
 		{"unknown field", `{"servcie":"driver_svc",` + ok + `}`, 400, "unknown_field", "servcie", `did you mean "service"?`},
 		{"unknown field, nothing near", `{"x":1,` + ok + `}`, 400, "unknown_field", "x", `known are "service", "features"`},
 		{"a field twice", `{"service":"driver_svc","service":"wide_svc",` + ok + `}`, 400, "duplicate_field", "service", "twice"},

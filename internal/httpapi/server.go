@@ -125,14 +125,15 @@ type Options struct {
 
 // Server answers HTTP. It is safe for concurrent use.
 type Server struct {
-	cfg    Config
-	engine Engine
-	log    *slog.Logger
-	http   *telemetry.HTTP
-	slots  chan struct{} // one for each lookup being answered
-	limits []*limiter    // of each API key, or one where there are none; nil where rates are not bounded
-	echo   *echo.Echo
-	lookup sync.Pool // of *lookupState
+	cfg     Config
+	engine  Engine
+	log     *slog.Logger
+	http    *telemetry.HTTP
+	slots   chan struct{} // one for each lookup being answered
+	limits  []*limiter    // of each API key, or one where there are none; nil where rates are not bounded
+	echo    *echo.Echo
+	lookup  sync.Pool // of *lookupState
+	answers sync.Pool // of *answerBuffer
 
 	deadlines deadlines // of lookups
 

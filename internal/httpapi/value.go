@@ -27,7 +27,14 @@ func appendJSON(s *jsonscan.Scanner, c *feature.Column) error {
 		return nil
 	}
 	switch c.Type.Kind {
-	case feature.String: // without a Value in between, as keys mostly are
+	case feature.Int64: // without a Value in between, as keys mostly are
+		n, err := whole(s, k)
+		if err != nil {
+			return err
+		}
+		c.AppendBits(uint64(n)) //nolint:gosec // its bits
+		return nil
+	case feature.String: // so too
 		b, err := s.Text()
 		if err != nil {
 			return kind(c.Type, err, k)
@@ -55,15 +62,8 @@ func scalar(s *jsonscan.Scanner, want feature.Kind, k jsonscan.Kind) (feature.Va
 		b, err := s.Bool()
 		return feature.OfBool(b), kind(t, err, k)
 	case feature.Int64:
-		lit, err := s.Literal()
-		if err != nil {
-			return feature.Value{}, kind(t, err, k)
-		}
-		n, err := jsonscan.ParseInt64(lit)
-		if err != nil {
-			return feature.Value{}, fmt.Errorf("want an int64, got %s, which is %w", short(lit), err)
-		}
-		return feature.OfInt64(n), nil
+		n, err := whole(s, k)
+		return feature.OfInt64(n), err
 	case feature.Float64:
 		f, err := float(s, t, k, 64)
 		return feature.OfFloat64(f), err
@@ -89,6 +89,19 @@ func scalar(s *jsonscan.Scanner, want feature.Kind, k jsonscan.Kind) (feature.Va
 		return feature.OfTimestamp(micros), err
 	}
 	return feature.Value{}, fmt.Errorf("a %s cannot be given", t)
+}
+
+// whole reads an int64.
+func whole(s *jsonscan.Scanner, k jsonscan.Kind) (int64, error) {
+	lit, err := s.Literal()
+	if err != nil {
+		return 0, kind(feature.TypeInt64, err, k)
+	}
+	n, err := jsonscan.ParseInt64(lit)
+	if err != nil {
+		return 0, fmt.Errorf("want an int64, got %s, which is %w", short(lit), err)
+	}
+	return n, nil
 }
 
 // float reads a number, or one of the strings that AppendJSON writes for floats that JSON has no number for.

@@ -104,6 +104,9 @@ func (s *Scanner) Reset(data []byte) error {
 // Offset is the number of bytes read so far.
 func (s *Scanner) Offset() int { return s.pos }
 
+// Since is what was read from an Offset on.
+func (s *Scanner) Since(offset int) []byte { return s.data[offset:s.pos] }
+
 func (s *Scanner) space() {
 	for s.pos < len(s.data) {
 		switch s.data[s.pos] {
