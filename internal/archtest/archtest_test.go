@@ -65,6 +65,7 @@ func TestEachTechnologyHasOneHome(t *testing.T) {
 		"github.com/apache/arrow-go":       {"offline/parquet", "offline/files", "internal/flight"}, // files: its Parquet reader, flight: its protocol; two versions of these do not link
 		"github.com/parquet-go/parquet-go": {"offline"},
 		"github.com/apache/arrow/go":       {"offline/files", "offline/dataset", "internal/httpapi", "internal/app", "sdk"},
+		"github.com/google/flatbuffers":    {"internal/httpapi"},
 		"google.golang.org/grpc":           {"internal/flight"},
 		"github.com/google/cel-go":         {"registry/expr"},
 		"github.com/goccy/go-yaml":         {"registry/spec"},

@@ -109,10 +109,11 @@ func BenchmarkAnswer(b *testing.B) {
 	for name, format := range map[string]lookupFormat{"json": asJSON, "msgpack": asMessagePack, "arrow": asArrow} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
-			var dst []byte
-			var err error
+			var a answerBuffer
+			var schemas arrowSchemas
 			for b.Loop() {
-				if dst, err = appendAnswer(dst[:0], format, &e.fixed, &e.fixed.found, 100, &featuresRequest{}); err != nil {
+				a.bytes = a.bytes[:0]
+				if err := a.append(&schemas, format, &e.fixed, &e.fixed.found, 100, &featuresRequest{}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -21,7 +21,10 @@ type lookupState struct {
 
 // answerBuffer is the memory of an answer. It is borrowed only once there is something to
 // answer: where many lookups wait for the store a few of them are in use, and stay in the processor's cache.
-type answerBuffer struct{ bytes []byte }
+type answerBuffer struct {
+	bytes []byte
+	arrow arrowBatch
+}
 
 // maxKept is how large a buffer may be to be kept for the next request.
 const maxKept = 4 << 20
@@ -41,13 +44,14 @@ func (s *Server) giveBack(st *lookupState) {
 
 func (s *Server) borrowAnswer() *answerBuffer {
 	if a, ok := s.answers.Get().(*answerBuffer); ok {
+		a.bytes = a.bytes[:0]
 		return a
 	}
 	return &answerBuffer{}
 }
 
 func (s *Server) giveBackAnswer(a *answerBuffer) {
-	if cap(a.bytes) <= maxKept {
+	if cap(a.bytes)+cap(a.arrow.scratch) <= maxKept {
 		s.answers.Put(a)
 	}
 }
@@ -80,7 +84,7 @@ func (s *Server) features(c echo.Context) error {
 	markStale(c, found)
 	answer := s.borrowAnswer()
 	defer s.giveBackAnswer(answer)
-	answer.bytes, err = appendAnswer(answer.bytes[:0], format, plan, found, rows, &r)
+	err = answer.append(&s.schemas, format, plan, found, rows, &r)
 	if found.Free != nil {
 		found.Free()
 	}

@@ -1,7 +1,10 @@
 package httpapi
 
 import (
+	"encoding/binary"
 	"fmt"
+	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -13,6 +16,11 @@ import (
 	"github.com/forebay/forebay/offline/files"
 	"github.com/forebay/forebay/registry/feature"
 )
+
+// An answer as Arrow is an IPC stream of one record: a column per feature, and the statuses
+// (feature.Status) and event times as lists with one entry per feature. What can be said before
+// there are values is written by Arrow's library and kept (arrowSchemas); the record, unless it has
+// lists, by arrowBatch: the library takes 2 us a column for it, and allocates.
 
 // The columns of an Arrow answer after its features'. No feature has a dot in its name.
 const (
@@ -26,46 +34,116 @@ var (
 	arrowTimeType   = arrow.Field{Name: "element", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}, Nullable: true}
 )
 
-// appendArrow appends the answer to a lookup as an Arrow IPC stream of one record:
-// a column per feature, and the statuses (feature.Status) and event times as lists
-// with one entry per feature. The columns' memory is that of the answer to the
-// lookup; only what Arrow packs in another way is copied.
-func appendArrow(dst []byte, plan Plan, f *Found, rows int, r *featuresRequest) ([]byte, error) {
-	outputs := plan.Selection().Outputs
+// arrowShape is what decides the schema of an answer.
+type arrowShape struct {
+	plan                         Plan
+	omitStatuses, omitTimestamps bool
+}
+
+// arrowSchema is a schema, and the message that begins a stream of it.
+type arrowSchema struct {
+	schema  *arrow.Schema
+	message []byte
+}
+
+// arrowSchemas are those of the shapes asked for of late. It is safe for concurrent use.
+type arrowSchemas struct {
+	mu sync.Mutex
+	of map[arrowShape]*arrowSchema
+}
+
+// maxArrowSchemas bounds how many are kept, and how many plans by them.
+const maxArrowSchemas = 128
+
+func (a *arrowSchemas) get(shape arrowShape) (*arrowSchema, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s := a.of[shape]; s != nil {
+		return s, nil
+	}
+	s := &arrowSchema{schema: shape.schema()}
+	var out answerWriter
+	w := ipc.NewWriter(&out, ipc.WithSchema(s.schema))
+	if err := w.Close(); err != nil { // writes the schema, and that nothing follows
+		return nil, fmt.Errorf("write the schema of a lookup's answer as %s: %w", api.TypeArrow, err)
+	}
+	s.message = slices.Clip(out.buf[:len(out.buf)-len(arrowEnd)])
+	if len(a.of) >= maxArrowSchemas || a.of == nil {
+		a.of = map[arrowShape]*arrowSchema{}
+	}
+	a.of[shape] = s
+	return s, nil
+}
+
+func (s arrowShape) schema() *arrow.Schema {
+	outputs := s.plan.Selection().Outputs
 	fields := make([]arrow.Field, 0, len(outputs)+2)
-	columns := make([]arrow.Array, 0, len(outputs)+2)
-	for j, c := range f.Columns {
-		fields = append(fields, files.ArrowField(feature.Field{Name: outputs[j].Name, Type: c.Type}))
-		columns = append(columns, arrowColumn(c))
+	for _, o := range outputs {
+		fields = append(fields, files.ArrowField(feature.Field{Name: o.Name, Type: o.Type}))
 	}
-	n := len(outputs)
-	if !r.omitStatuses && n > 0 {
-		flat := make([]byte, 0, rows*n)
-		for i := range rows {
-			for _, statuses := range f.Statuses {
-				flat = append(flat, byte(statuses[i]))
-			}
+	list := func(name string, of arrow.Field) {
+		fields = append(fields, arrow.Field{Name: name, Type: arrow.FixedSizeListOfField(int32(len(outputs)), of)}) //nolint:gosec // a number of features
+	}
+	if !s.omitStatuses && len(outputs) > 0 {
+		list(arrowStatuses, arrowStatusType)
+	}
+	if !s.omitTimestamps && len(outputs) > 0 {
+		list(arrowEventTimes, arrowTimeType)
+	}
+	return arrow.NewSchema(fields, nil)
+}
+
+// appendArrow appends the answer to a lookup as Arrow.
+func (a *answerBuffer) appendArrow(dst []byte, schemas *arrowSchemas, plan Plan, f *Found, rows int, r *featuresRequest) ([]byte, error) {
+	shape := arrowShape{plan, r.omitStatuses, r.omitTimestamps}
+	s, err := schemas.get(shape)
+	if err != nil {
+		return dst, err
+	}
+	if slices.ContainsFunc(f.Columns, func(c *feature.Column) bool { return len(c.Values) > 0 }) {
+		return appendArrowLists(dst, s.schema, shape, f, rows)
+	}
+	b := &a.arrow
+	b.begin(rows)
+	for _, c := range f.Columns {
+		b.column(c)
+	}
+	if n := len(f.Columns); n > 0 {
+		var memory [fewStretches]stretch
+		same := stretches(memory[:0], f)
+		if !r.omitStatuses {
+			b.statuses(same, n)
 		}
-		fields = append(fields, arrow.Field{Name: arrowStatuses, Type: arrow.FixedSizeListOfField(int32(n), arrowStatusType)}) //nolint:gosec // a number of features
-		columns = append(columns, arrowLists(fields[len(fields)-1].Type, rows, nil, flat, 0))
-	}
-	if !r.omitTimestamps && n > 0 {
-		flat := make([]int64, 0, rows*n)
-		var nulls feature.Bitmap
-		for i := range rows {
-			for j, times := range f.EventTimes {
-				t := times[i]
-				if t == NoTime || f.Statuses[j][i] == feature.NotFound {
-					nulls.Set(len(flat))
-					t = 0
-				}
-				flat = append(flat, t)
-			}
+		if !r.omitTimestamps {
+			b.eventTimes(same, n)
 		}
-		fields = append(fields, arrow.Field{Name: arrowEventTimes, Type: arrow.FixedSizeListOfField(int32(n), arrowTimeType)}) //nolint:gosec // a number of features
-		columns = append(columns, arrowLists(fields[len(fields)-1].Type, rows, nulls, arrow.Int64Traits.CastToBytes(flat), len(flat)))
 	}
-	schema := arrow.NewSchema(fields, nil)
+	return b.append(append(dst, s.message...)), nil
+}
+
+// appendArrowLists is appendArrow by way of the library, for columns of any type.
+func appendArrowLists(dst []byte, schema *arrow.Schema, shape arrowShape, f *Found, rows int) ([]byte, error) {
+	columns := make([]arrow.Array, 0, schema.NumFields())
+	for _, c := range f.Columns {
+		columns = append(columns, files.Array(c))
+	}
+	n, same := len(f.Columns), stretches(nil, f)
+	lists := func(valid *memory.Buffer, nulls int, elements []byte) {
+		t := schema.Field(len(columns)).Type.(*arrow.FixedSizeListType) //nolint:forcetypeassert // as schema makes it
+		elems := array.NewData(t.Elem(), rows*n, []*memory.Buffer{valid, memory.NewBufferBytes(elements)}, nil, nulls, 0)
+		columns = append(columns, array.MakeFromData(array.NewData(t, rows, []*memory.Buffer{nil}, []arrow.ArrayData{elems}, 0, 0)))
+	}
+	if !shape.omitStatuses && n > 0 {
+		lists(nil, 0, appendStatuses(nil, same, rows))
+	}
+	if !shape.omitTimestamps && n > 0 {
+		var valid *memory.Buffer
+		bitmap, nulls := appendTimesValid(nil, same, rows, n)
+		if nulls > 0 {
+			valid = memory.NewBufferBytes(append8(nil, bitmap))
+		}
+		lists(valid, nulls, appendTimeWords(nil, same, rows))
+	}
 	out := answerWriter{dst}
 	w := ipc.NewWriter(&out, ipc.WithSchema(schema))
 	if err := w.Write(array.NewRecord(schema, columns, int64(rows))); err != nil {
@@ -85,30 +163,68 @@ func (w *answerWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// arrowColumn is a column as an Arrow array. One of words without nulls shares the
-// column's memory, as it is written out before that is used again.
-func arrowColumn(c *feature.Column) arrow.Array {
-	if k := c.Type.Kind; (k == feature.Int64 || k == feature.Float64 || k == feature.Timestamp) && len(c.Nulls) == 0 {
-		bytes := unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(c.Nums))), 8*c.Len)
-		return array.MakeFromData(array.NewData(files.ArrowField(feature.Field{Type: c.Type}).Type, c.Len, []*memory.Buffer{nil, memory.NewBufferBytes(bytes)}, nil, 0, 0))
+// appendStatuses appends the statuses row by row, a byte each.
+func appendStatuses(dst []byte, same []stretch, rows int) []byte {
+	for i := range rows {
+		for _, s := range same {
+			dst = repeatTail(append(dst, byte(s.statuses[i])), 1, s.n)
+		}
 	}
-	return files.Array(c)
+	return dst
 }
 
-// arrowLists makes lists of a fixed length of flat values, of which those in nulls are null.
-func arrowLists(t arrow.DataType, rows int, nulls feature.Bitmap, flat []byte, values int) arrow.Array {
-	list := t.(*arrow.FixedSizeListType) //nolint:forcetypeassert // as it is made above
-	var valid *memory.Buffer
-	if len(nulls) > 0 {
-		words := make([]uint64, (values+63)/64)
-		for i := range words {
-			words[i] = ^uint64(0)
-			if i < len(nulls) {
-				words[i] = ^nulls[i]
+// hasTime says whether the outputs of a stretch have an event time in row i.
+func (s *stretch) hasTime(i int) bool {
+	return s.times[i] != NoTime && s.statuses[i] != feature.NotFound
+}
+
+// appendTimesValid appends a bitmap of the event times that are there, row by row, and says how many are not.
+func appendTimesValid(dst []byte, same []stretch, rows, outputs int) (bitmap []byte, nulls int) {
+	from, at := len(dst), 0
+	dst = append(dst, make([]byte, (outputs*rows+7)/8)...)
+	for i := range rows {
+		for j := range same {
+			s := &same[j]
+			if s.hasTime(i) {
+				for k := at; k < at+s.n; k++ {
+					dst[from+k>>3] |= 1 << (k & 7)
+				}
+			} else {
+				nulls += s.n
+			}
+			at += s.n
+		}
+	}
+	return dst, nulls
+}
+
+// allTimes says whether there are no nulls among the event times.
+func allTimes(same []stretch, rows int) bool {
+	for j := range same {
+		for i := range rows {
+			if !same[j].hasTime(i) {
+				return false
 			}
 		}
-		valid = memory.NewBufferBytes(arrow.Uint64Traits.CastToBytes(words))
 	}
-	elems := array.NewData(list.Elem(), rows*int(list.Len()), []*memory.Buffer{valid, memory.NewBufferBytes(flat)}, nil, nulls.Count(), 0)
-	return array.MakeFromData(array.NewData(t, rows, []*memory.Buffer{nil}, []arrow.ArrayData{elems}, 0, 0))
+	return true
+}
+
+// appendTimeWords appends the event times row by row, 8 bytes each, 0 where there is none.
+func appendTimeWords(dst []byte, same []stretch, rows int) []byte {
+	for i := range rows {
+		for j := range same {
+			var t uint64
+			if s := &same[j]; s.hasTime(i) {
+				t = uint64(s.times[i]) //nolint:gosec // the bits
+			}
+			dst = repeatTail(binary.LittleEndian.AppendUint64(dst, t), 8, same[j].n)
+		}
+	}
+	return dst
+}
+
+// wordBytes is the memory of words.
+func wordBytes[T uint32 | uint64](words []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(words))), len(words)*int(unsafe.Sizeof(*new(T))))
 }

@@ -68,15 +68,17 @@ func lookupFormatOf(accept []string) (lookupFormat, error) {
 	return best, nil
 }
 
-// appendAnswer appends the answer to a lookup in a format.
-func appendAnswer(dst []byte, format lookupFormat, plan Plan, f *Found, rows int, r *featuresRequest) ([]byte, error) {
+// append appends the answer to a lookup, in a format, to bytes.
+func (a *answerBuffer) append(schemas *arrowSchemas, format lookupFormat, plan Plan, f *Found, rows int, r *featuresRequest) (err error) {
 	switch format {
 	case asArrow:
-		return appendArrow(dst, plan, f, rows, r)
+		a.bytes, err = a.appendArrow(a.bytes, schemas, plan, f, rows, r)
 	case asMessagePack:
-		return appendMessagePack(dst, plan, f, rows, r), nil
+		a.bytes = appendMessagePack(a.bytes, plan, f, rows, r)
+	default:
+		a.bytes = appendFeatures(a.bytes, plan, f, rows, r)
 	}
-	return appendFeatures(dst, plan, f, rows, r), nil
+	return err
 }
 
 // writeAnswer sends the answer to a lookup. What JSON and MessagePack say in

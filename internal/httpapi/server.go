@@ -134,6 +134,7 @@ type Server struct {
 	echo    *echo.Echo
 	lookup  sync.Pool // of *lookupState
 	answers sync.Pool // of *answerBuffer
+	schemas arrowSchemas
 
 	deadlines deadlines // of lookups
 
