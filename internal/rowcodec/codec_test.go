@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,7 +170,10 @@ func checkColumns(t *testing.T, c *Codec, rec []byte, r row, pick []int) {
 		for _, col := range cols {
 			col.Reset()
 		}
-		d.Decode(rows, cols)
+		d.Room(cols, len(rows))
+		for first := range rows {
+			d.Decode(rows[first:first+1], cols, first)
+		}
 		for i, f := range pick {
 			for n, want := range []feature.Value{r.values[f], {}, feature.Invalid(), r.values[f]} {
 				if got := cols[i].Value(n); cols[i].Len != len(rows) || !got.Equal(want) || got.IsInvalid() != want.IsInvalid() {
@@ -387,7 +391,8 @@ func FuzzOpen(f *testing.F) {
 			return
 		}
 		cols := d.Columns(1)
-		d.Decode(found, cols)
+		d.Room(cols, 1)
+		d.Decode(found, cols, 0)
 		for i := range all {
 			if v, err := found[0].Value(i); err != nil || !v.Equal(cols[i].Value(0)) {
 				t.Fatalf("%v and %v (%v)", v, cols[i].Value(0), err)
@@ -439,18 +444,23 @@ func benchmarkDecode(b *testing.B, n, nulls, rows int) {
 		}
 	}
 	d := c.Decoder(all)
-	cols, found := d.Columns(rows), make([]Row, rows)
+	cols, found := d.Columns(rows), make([]Row, Tile)
 	b.ReportAllocs()
 	b.SetBytes(int64(rows * len(recs[0])))
 	for b.Loop() {
 		for _, col := range cols {
 			col.Reset()
 		}
-		for i, rec := range recs {
-			if err := d.Open(rec, &found[i]); err != nil {
-				b.Fatal(err)
+		d.Room(cols, rows)
+		first := 0
+		for tile := range slices.Chunk(recs, Tile) {
+			for i, rec := range tile {
+				if err := d.Open(rec, &found[i]); err != nil {
+					b.Fatal(err)
+				}
 			}
+			d.Decode(found[:len(tile)], cols, first)
+			first += len(tile)
 		}
-		d.Decode(found, cols)
 	}
 }

@@ -48,7 +48,7 @@ func (c *Codec) Decoder(fields []int) *Decoder {
 	return d
 }
 
-// Columns makes the columns that Decode fills, with room for n rows.
+// Columns makes the columns that Decode fills, with memory for n rows.
 func (d *Decoder) Columns(n int) []*feature.Column {
 	cols := make([]*feature.Column, len(d.fields))
 	for i, f := range d.fields {
@@ -70,46 +70,49 @@ func (d *Decoder) Open(rec []byte, r *Row) error {
 	return nil
 }
 
-// Decode puts the chosen features of rows into cols, which are empty: one column for each in
-// the order chosen. The rows are such as this decoder has opened. Strings and
-// bytes are copied; lists refer to the record's bytes.
-//
-// It goes through the rows for one feature after another: values of one column lie
-// side by side, and the records are in the processor's cache.
-func (d *Decoder) Decode(rows []Row, cols []*feature.Column) {
-	n := len(rows)
+// Room makes room for n rows in cols, which are empty: one column for each chosen feature, in the order chosen.
+func (d *Decoder) Room(cols []*feature.Column, n int) {
 	feature.Reserve(cols, n)
 	for _, picks := range [][]pick{d.words, d.bools} {
 		for _, p := range picks {
 			cols[p.col].Nums, cols[p.col].Len = slices.Grow(cols[p.col].Nums[:0], n)[:n], n
 		}
 	}
+}
+
+// Tile is how many rows are best decoded at a time: they and what becomes of them are in the processor's first cache.
+const Tile = 16
+
+// Decode puts the chosen features of some rows into cols, which have Room: those from row first on. All rows are
+// decoded once, in their order, and are such as this decoder has opened. Strings and
+// bytes are copied; lists refer to the record's bytes.
+func (d *Decoder) Decode(rows []Row, cols []*feature.Column, first int) {
 	whole := true // are all rows
 	for i := range rows {
 		if rows[i].kind != plain {
-			d.fixed(&rows[i], cols, i)
+			d.fixed(&rows[i], cols, first+i)
 			whole = false
 		}
 	}
 	at := headerLen + bitmapLen(d.c.bools-d.c.words) // where the words of a plain row start
 	for _, p := range d.words {
 		from := at + 8*p.slot
-		nums := cols[p.col].Nums[:n]
+		nums := cols[p.col].Nums[first : first+len(rows)]
 		if whole {
-			for i := range rows {
+			for i := range nums {
 				nums[i] = binary.LittleEndian.Uint64(rows[i].rec[from:])
 			}
 			continue
 		}
-		for i := range rows {
+		for i := range nums {
 			if rows[i].kind == plain {
 				nums[i] = binary.LittleEndian.Uint64(rows[i].rec[from:])
 			}
 		}
 	}
 	for _, p := range d.bools {
-		nums := cols[p.col].Nums[:n]
-		for i := range rows {
+		nums := cols[p.col].Nums[first : first+len(rows)]
+		for i := range nums {
 			if r := &rows[i]; r.kind == plain {
 				nums[i] = toWord(r.bool(p.slot))
 			}

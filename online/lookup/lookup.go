@@ -88,29 +88,36 @@ func (r *Result) decode(plan *role, role *roleResult, now int64) {
 		r.decodeWindows(plan, role, now)
 		return
 	}
-	role.rows = sized(role.rows, r.Rows)
-	for row, ref := range role.refs {
-		at := &role.rows[row]
-		role.found[row], role.times[row] = feature.NotFound, NoTime
-		if ref < 0 || r.records[ref] == nil {
-			*at = rowcodec.Row{}
-			continue
+	plan.decoder.Room(role.columns, r.Rows)
+	var tile [rowcodec.Tile]rowcodec.Row
+	for first := 0; first < r.Rows; first += len(tile) {
+		rows := tile[:min(len(tile), r.Rows-first)]
+		for i := range rows {
+			row, ref := first+i, role.refs[first+i]
+			rows[i] = rowcodec.Row{}
+			role.found[row], role.times[row] = feature.NotFound, NoTime
+			if ref >= 0 && r.records[ref] != nil {
+				role.found[row], role.times[row] = r.open(plan, int(ref), now, &rows[i])
+			}
 		}
-		if err := plan.decoder.Open(r.records[ref], at); err != nil {
-			r.corrupt(int(ref), plan, err)
-			role.found[row], *at = feature.StatusInvalid, rowcodec.InvalidRow()
-			continue
-		}
-		event := at.EventTime()
-		role.times[row] = event
-		r.Instant = max(r.Instant, event)
-		if plan.ttl > 0 && event < now-plan.ttl { // else the instant is event, or within ttl of it
-			role.found[row], *at = feature.OutsideMaxAge, rowcodec.Row{}
-			continue
-		}
-		role.found[row] = feature.Present
+		plan.decoder.Decode(rows, role.columns, first)
 	}
-	plan.decoder.Decode(role.rows, role.columns)
+}
+
+// open opens the record of a key for its values at now, and says what was found and of when.
+func (r *Result) open(plan *role, ref int, now int64, at *rowcodec.Row) (feature.Status, int64) {
+	if err := plan.decoder.Open(r.records[ref], at); err != nil {
+		r.corrupt(ref, plan, err)
+		*at = rowcodec.InvalidRow()
+		return feature.StatusInvalid, NoTime
+	}
+	event := at.EventTime()
+	r.Instant = max(r.Instant, event)
+	if plan.ttl > 0 && event < now-plan.ttl { // else the instant is event, or within ttl of it
+		*at = rowcodec.Row{}
+		return feature.OutsideMaxAge, event
+	}
+	return feature.Present, event
 }
 
 func (r *Result) corrupt(ref int, plan *role, err error) {

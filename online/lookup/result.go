@@ -3,7 +3,6 @@ package lookup
 import (
 	"math"
 
-	"github.com/forebay/forebay/internal/rowcodec"
 	"github.com/forebay/forebay/materialize/window"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry/feature"
@@ -53,7 +52,6 @@ type roleResult struct {
 	refs    []int32           // into the keys; -1 for a null key
 	found   []feature.Status
 	times   []int64
-	rows    []rowcodec.Row
 	merger  window.Merger // of a windowed view
 }
 
@@ -113,7 +111,6 @@ func (r *Result) Release() {
 	}
 	for i := range r.roles {
 		reset(r.roles[i].columns)
-		clear(r.roles[i].rows)
 	}
 	for i := range r.steps {
 		r.steps[i].column.Reset()
