@@ -56,8 +56,11 @@ type lookupFigures struct {
 	Open bench.Figures `json:"open"`
 	// Raw is the same records read from Redis by this program, without anything on top; nil where there is no Redis.
 	Raw *bench.Figures `json:"raw,omitempty"`
-	// RedisBenchmark is the same by redis-benchmark, commands in a second, the median of the rounds; 0 where it is not installed.
+	// RedisBenchmark is the same by redis-benchmark, commands in a second, the median of the rounds; 0 where it is not installed. As
+	// lookups do, it reads random records of as many as there are entities; of a repository's own records the same ones all the time.
 	RedisBenchmark float64 `json:"redis_benchmark,omitempty"`
+	// RedisSameKeys is one command of redis-benchmark over and over, whose records never leave the processor's cache; 0 where it is not known.
+	RedisSameKeys float64 `json:"redis_benchmark_same_keys,omitempty"`
 	// Rounds are the closed load and redis-benchmark (or Raw's commands, where that is not installed) in turn; none without Redis.
 	Rounds []bench.Round `json:"rounds,omitempty"`
 	// Ratio is the median over Rounds of the one to the other, RatioLeast and RatioMost the least and the greatest; 0 without Redis.
@@ -85,7 +88,9 @@ answered; then requests fall due at a fixed rate and each is timed from when it 
 shows what clients wait. The same records are read from Redis itself, a GET or MGET at
 a time over as many connections, by redis-benchmark where it is installed: in turn with the first
 load, a round each, so that both see the same machine. The part of Redis' rate that is reached is the
-median of the rounds; the least and the greatest of them stand behind it.
+median of the rounds; the least and the greatest of them stand behind it. Both ask for random entities of as many;
+what redis-benchmark reaches with the same keys all the time, which never leave the processor's cache, is
+shown beside it (--entities 100 lets a lookup of 100 do so too).
 
 With --service or --features it uses this repository, with the entities of --spine.`,
 		Example: "  forebay bench lookup --shapes 1x50,100x50 --format json,arrow\n  forebay bench lookup --service delay_model --spine spine.parquet --shapes 1,100",
@@ -227,11 +232,11 @@ func (b *benchLookup) syntheticTarget(ctx context.Context) (*lookupTarget, error
 	t := &lookupTarget{redis: r.redis, project: r.project, done: r.stop}
 	t.body = func(entities, features int) []byte {
 		body := fmt.Appendf(nil, `{"service":%q,"entities":[`, bench.Service(features))
-		for i := range entities {
+		for i, e := range chosen(entities, b.entities) {
 			if i > 0 {
 				body = append(body, ',')
 			}
-			body = bench.Entity(body, rand.IntN(b.entities)) //nolint:gosec // load
+			body = bench.Entity(body, e)
 		}
 		return append(body, ']', '}')
 	}
@@ -267,11 +272,11 @@ func (b *benchLookup) ownTarget(ctx context.Context) (t *lookupTarget, err error
 			}
 			body = append(body, `],"entities":[`...)
 		}
-		for i := range entities {
+		for i, e := range chosen(entities, len(found)) {
 			if i > 0 {
 				body = append(body, ',')
 			}
-			body = append(body, found[rand.IntN(len(found))]...) //nolint:gosec // load
+			body = append(body, found[e]...)
 		}
 		return append(body, ']', '}')
 	}
@@ -293,6 +298,15 @@ func (b *benchLookup) ownTarget(ctx context.Context) (t *lookupTarget, err error
 	}
 	t.server, err = b.c.startServer(ctx, args...)
 	return t, err
+}
+
+// chosen are n numbers below the limit at random; none is there twice, unless there are fewer than n.
+func chosen(n, limit int) []int {
+	numbers := rand.Perm(limit) //nolint:gosec // load
+	for len(numbers) < n {
+		numbers = append(numbers, numbers[:min(limit, n-len(numbers))]...)
+	}
+	return numbers[:n]
 }
 
 // requestsMade is how many different requests a run takes in turn.
@@ -363,7 +377,7 @@ func (b *benchLookup) closed(ctx context.Context, t *lookupTarget, raw *rawLoad,
 	}
 	shares := bench.SharesOf(f.Rounds)
 	f.Raw, f.Ratio, f.RatioLeast, f.RatioMost = &raw.figures, shares.Median, shares.Least, shares.Most
-	if raw.own {
+	if f.RedisSameKeys = raw.same; raw.own {
 		f.RedisBenchmark = shares.Raw
 	}
 	return nil
@@ -390,9 +404,10 @@ type rawLoad struct {
 	clients     []bench.Client
 	closeAll    func() error
 	connections int
-	words       []string // the command that redis-benchmark sends; none where it cannot
+	words       []string // redis-benchmark's flags and the command it sends; none where it cannot
 	own         bool     // it is redis-benchmark that measures
 	perSecond   float64  // the last rate
+	same        float64  // that of redis-benchmark with the same keys all the time
 	figures     bench.Figures
 }
 
@@ -431,15 +446,19 @@ func (b *benchLookup) raw(ctx context.Context, t *lookupTarget, entities, featur
 		return nil, err
 	}
 	r.perSecond = r.figures.PerSecond
-	for _, w := range r.words {
-		if strings.ContainsRune(w, 0) { // keys with zero bytes cannot be arguments of a program
-			if r.words, err = b.stand(ctx, t, r.words, r.figures.AnswerBytes/float64(entities)); err != nil {
-				return nil, err
-			}
-			break
+	if b.own() {
+		if slices.ContainsFunc(r.words, func(w string) bool { return strings.ContainsRune(w, 0) }) {
+			r.words = nil // a program's arguments cannot have zero bytes
 		}
+		return r, nil
 	}
-	return r, nil
+	var same []string
+	if r.words, same, err = b.stand(ctx, t, entities, int(r.figures.AnswerBytes/float64(entities))); err != nil {
+		return nil, err
+	}
+	n := strconv.Itoa(max(int(r.perSecond*b.duration.Seconds()/float64(b.rounds)), 1000))
+	r.same, err = r.redis.Benchmark(ctx, append([]string{"-c", strconv.Itoa(r.connections), "-n", n}, same...)...)
+	return r, err
 }
 
 // round measures for about as long as told: commands in a second.
@@ -467,44 +486,51 @@ func (r *rawLoad) close() error {
 	return r.closeAll()
 }
 
-// stand makes keys that a command line can have, with values of as many bytes.
+// stand makes as many keys as there are entities, which a command line can have, with values of size bytes, and returns the
+// commands that read n of them: random ones each time, and the same ones.
 // Only in the Redis of a synthetic run: elsewhere nothing is written.
-func (b *benchLookup) stand(ctx context.Context, t *lookupTarget, words []string, size float64) ([]string, error) {
-	if b.own() {
-		return nil, nil
-	}
-	value := strings.Repeat("x", int(size))
-	made := words[:1:1]
+func (b *benchLookup) stand(ctx context.Context, t *lookupTarget, n, size int) (random, same []string, err error) {
+	key := fmt.Sprintf("%s{raw}%d:", t.project, size)
+	value := strings.Repeat("x", size)
 	var set []byte
-	for i := range words[1:] {
-		key := fmt.Sprintf("%s{raw}%d:%d", t.project, int(size), i)
-		made = append(made, key)
-		set = append(set, bench.Command("SET", key, value)...)
+	for i := range b.entities {
+		set = append(set, bench.Command("SET", fmt.Sprintf("%s%012d", key, i), value)...)
 	}
-	c, err := bench.DialRedis(ctx, *t.redis, [][]byte{set}, len(made)-1)
+	command := "GET"
+	if n > 1 {
+		command = "MGET"
+	}
+	random, same = []string{"-r", strconv.Itoa(b.entities), command}, []string{command}
+	for i := range n {
+		random, same = append(random, key+"__rand_int__"), append(same, fmt.Sprintf("%s%012d", key, i%b.entities))
+	}
+	c, err := bench.DialRedis(ctx, *t.redis, [][]byte{set}, b.entities)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	_, err = c.Do(0)
-	return made, errors.Join(err, c.Close())
+	return random, same, errors.Join(err, c.Close())
 }
 
 func (b *benchLookup) print(doc lookupDocument) error {
 	if b.c.json {
 		return b.c.document(doc)
 	}
-	t := newTable("SHAPE", "FORMAT", ">REQUESTS/S", ">P50 MS", ">P99 MS", ">CPU MS", ">AT A RATE OF", ">P50 MS", ">P99 MS", ">P99.9 MS", ">REDIS/S", ">OF IT", ">ERRORS")
+	t := newTable("SHAPE", "FORMAT", ">REQUESTS/S", ">P50 MS", ">P99 MS", ">CPU MS", ">AT A RATE OF", ">P50 MS", ">P99 MS", ">P99.9 MS", ">REDIS/S", ">OF IT", ">SAME KEYS/S", ">ERRORS")
 	ms := func(v float64) string { return strconv.FormatFloat(v, 'f', 2, 64) }
 	for _, f := range doc.Figures {
-		redis, ratio := "", ""
+		redis, ratio, same := "", "", ""
 		if f.Raw != nil {
 			redis, ratio = count(int64(f.Raw.PerSecond)), fmt.Sprintf("%.0f %% (%.0f-%.0f)", 100*f.Ratio, 100*f.RatioLeast, 100*f.RatioMost)
 			if f.RedisBenchmark > 0 {
 				redis = count(int64(f.RedisBenchmark))
 			}
+			if f.RedisSameKeys > 0 {
+				same = count(int64(f.RedisSameKeys))
+			}
 		}
 		t.add(fmt.Sprintf("%dx%d", f.Entities, f.Features), f.Format, int64(f.Closed.PerSecond), ms(f.Closed.Latency.P50), ms(f.Closed.Latency.P99), strconv.FormatFloat(f.CPU, 'f', 3, 64),
-			int64(f.Open.Rate), ms(f.Open.Latency.P50), ms(f.Open.Latency.P99), ms(f.Open.Latency.P999), redis, ratio, f.Closed.Errors+f.Open.Errors)
+			int64(f.Open.Rate), ms(f.Open.Latency.P50), ms(f.Open.Latency.P99), ms(f.Open.Latency.P999), redis, ratio, same, f.Closed.Errors+f.Open.Errors)
 	}
 	b.c.print(t)
 	for _, f := range doc.Figures {

@@ -20,6 +20,8 @@ type shapedPlan struct {
 	sel selection.Selection
 }
 
+func (*shapedPlan) Revision() string { return "sha256:1" }
+
 func (p *shapedPlan) Selection() *selection.Selection { return &p.sel }
 
 // randomFound makes an answer of random types, nulls, statuses and event times, some of them shared as those of one record are.
@@ -83,17 +85,20 @@ func TestArrowBatch(t *testing.T) {
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
 	var a answerBuffer
-	var schemas arrowSchemas
+	var shapes answerShapes
 	for range 500 {
 		rows := []int{0, 1, 7, 8, 63, 64, 65, rnd.IntN(200)}[rnd.IntN(8)]
 		plan, f := randomFound(rnd, rows)
 		r := &featuresRequest{omitStatuses: rnd.IntN(3) == 0, omitTimestamps: rnd.IntN(3) == 0}
 		a.bytes = append(a.bytes[:0], "before"...)
-		if err := a.append(&schemas, asArrow, plan, f, rows, r); err != nil {
+		if err := a.append(shapes.get(plan), asArrow, f, rows, r); err != nil {
 			t.Fatal(err)
 		}
-		shape := arrowShape{plan, r.omitStatuses, r.omitTimestamps}
-		library, err := appendArrowLists(nil, shape.schema(), shape, f, rows)
+		schema, err := shapes.get(plan).arrow(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		library, err := appendArrowLists(nil, schema.schema, f, rows, r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -111,7 +116,7 @@ func TestArrowBatch(t *testing.T) {
 			t.Fatalf("%d rows, %d columns: %d bytes, the library writes %d", rows, len(f.Columns), len(ours), len(library))
 		}
 	}
-	if len(schemas.of) > maxArrowSchemas {
-		t.Errorf("%d schemas are kept", len(schemas.of))
+	if len(shapes.of) > maxShapes {
+		t.Errorf("%d shapes are kept", len(shapes.of))
 	}
 }

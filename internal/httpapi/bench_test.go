@@ -110,10 +110,10 @@ func BenchmarkAnswer(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			var a answerBuffer
-			var schemas arrowSchemas
+			shape := newAnswerShape(&e.fixed)
 			for b.Loop() {
 				a.bytes = a.bytes[:0]
-				if err := a.append(&schemas, format, &e.fixed, &e.fixed.found, 100, &featuresRequest{}); err != nil {
+				if err := a.append(shape, format, &e.fixed.found, 100, &featuresRequest{}); err != nil {
 					b.Fatal(err)
 				}
 			}

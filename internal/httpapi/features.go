@@ -84,7 +84,7 @@ func (s *Server) features(c echo.Context) error {
 	markStale(c, found)
 	answer := s.borrowAnswer()
 	defer s.giveBackAnswer(answer)
-	err = answer.append(&s.schemas, format, plan, found, rows, &r)
+	err = answer.append(s.shapes.get(plan), format, found, rows, &r)
 	if found.Free != nil {
 		found.Free()
 	}

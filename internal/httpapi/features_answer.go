@@ -11,24 +11,14 @@ import (
 //	 "rows":[{"values":[…],"statuses":[…],"event_timestamps":[…]}]}
 //
 // with "stale_since":"…" after the instant where there is one.
-func appendFeatures(dst []byte, plan Plan, f *Found, rows int, r *featuresRequest) []byte {
-	outputs := plan.Selection().Outputs
-	dst = append(dst, `{"`+api.FieldRevision+`":`...)
-	dst = feature.AppendStringJSON(dst, plan.Revision())
-	dst = append(dst, `,"`+api.FieldInstant+`":"`...)
+func appendFeatures(dst []byte, shape *answerShape, f *Found, rows int, r *featuresRequest) []byte {
+	dst = append(dst, shape.json...)
 	dst = feature.AppendTimestamp(dst, f.Instant)
 	if f.StaleSince != 0 {
 		dst = append(dst, `","`+api.FieldStaleSince+`":"`...)
 		dst = feature.AppendTimestamp(dst, f.StaleSince)
 	}
-	dst = append(dst, `","`+api.FieldFeatures+`":[`...)
-	for j := range outputs {
-		if j > 0 {
-			dst = append(dst, ',')
-		}
-		dst = feature.AppendStringJSON(dst, outputs[j].Name)
-	}
-	dst = append(dst, `],"`+api.FieldRows+`":[`...)
+	dst = append(dst, shape.jsonFeatures...)
 	var memory [fewStretches]stretch
 	same := stretches(memory[:0], f)
 	for i := range rows {

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
-	"sync"
 	"unsafe"
 
 	"github.com/apache/arrow/go/v17/arrow"
@@ -19,7 +18,7 @@ import (
 
 // An answer as Arrow is an IPC stream of one record: a column per feature, and the statuses
 // (feature.Status) and event times as lists with one entry per feature. What can be said before
-// there are values is written by Arrow's library and kept (arrowSchemas); the record, unless it has
+// there are values is written by Arrow's library and kept (answerShape); the record, unless it has
 // lists, by arrowBatch: the library takes 2 us a column for it, and allocates.
 
 // The columns of an Arrow answer after its features'. No feature has a dot in its name.
@@ -34,49 +33,15 @@ var (
 	arrowTimeType   = arrow.Field{Name: "element", Type: &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}, Nullable: true}
 )
 
-// arrowShape is what decides the schema of an answer.
-type arrowShape struct {
-	plan                         Plan
-	omitStatuses, omitTimestamps bool
-}
-
 // arrowSchema is a schema, and the message that begins a stream of it.
 type arrowSchema struct {
 	schema  *arrow.Schema
 	message []byte
 }
 
-// arrowSchemas are those of the shapes asked for of late. It is safe for concurrent use.
-type arrowSchemas struct {
-	mu sync.Mutex
-	of map[arrowShape]*arrowSchema
-}
-
-// maxArrowSchemas bounds how many are kept, and how many plans by them.
-const maxArrowSchemas = 128
-
-func (a *arrowSchemas) get(shape arrowShape) (*arrowSchema, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s := a.of[shape]; s != nil {
-		return s, nil
-	}
-	s := &arrowSchema{schema: shape.schema()}
-	var out answerWriter
-	w := ipc.NewWriter(&out, ipc.WithSchema(s.schema))
-	if err := w.Close(); err != nil { // writes the schema, and that nothing follows
-		return nil, fmt.Errorf("write the schema of a lookup's answer as %s: %w", api.TypeArrow, err)
-	}
-	s.message = slices.Clip(out.buf[:len(out.buf)-len(arrowEnd)])
-	if len(a.of) >= maxArrowSchemas || a.of == nil {
-		a.of = map[arrowShape]*arrowSchema{}
-	}
-	a.of[shape] = s
-	return s, nil
-}
-
-func (s arrowShape) schema() *arrow.Schema {
-	outputs := s.plan.Selection().Outputs
+// newArrowSchema makes the schema of the answers of a plan.
+func newArrowSchema(plan Plan, omitStatuses, omitTimestamps bool) (*arrowSchema, error) {
+	outputs := plan.Selection().Outputs
 	fields := make([]arrow.Field, 0, len(outputs)+2)
 	for _, o := range outputs {
 		fields = append(fields, files.ArrowField(feature.Field{Name: o.Name, Type: o.Type}))
@@ -84,24 +49,29 @@ func (s arrowShape) schema() *arrow.Schema {
 	list := func(name string, of arrow.Field) {
 		fields = append(fields, arrow.Field{Name: name, Type: arrow.FixedSizeListOfField(int32(len(outputs)), of)}) //nolint:gosec // a number of features
 	}
-	if !s.omitStatuses && len(outputs) > 0 {
+	if !omitStatuses && len(outputs) > 0 {
 		list(arrowStatuses, arrowStatusType)
 	}
-	if !s.omitTimestamps && len(outputs) > 0 {
+	if !omitTimestamps && len(outputs) > 0 {
 		list(arrowEventTimes, arrowTimeType)
 	}
-	return arrow.NewSchema(fields, nil)
+	s := &arrowSchema{schema: arrow.NewSchema(fields, nil)}
+	var out answerWriter
+	if err := ipc.NewWriter(&out, ipc.WithSchema(s.schema)).Close(); err != nil { // writes the schema, and that nothing follows
+		return nil, fmt.Errorf("write the schema of a lookup's answer as %s: %w", api.TypeArrow, err)
+	}
+	s.message = slices.Clip(out.buf[:len(out.buf)-len(arrowEnd)])
+	return s, nil
 }
 
 // appendArrow appends the answer to a lookup as Arrow.
-func (a *answerBuffer) appendArrow(dst []byte, schemas *arrowSchemas, plan Plan, f *Found, rows int, r *featuresRequest) ([]byte, error) {
-	shape := arrowShape{plan, r.omitStatuses, r.omitTimestamps}
-	s, err := schemas.get(shape)
+func (a *answerBuffer) appendArrow(dst []byte, shape *answerShape, f *Found, rows int, r *featuresRequest) ([]byte, error) {
+	s, err := shape.arrow(r)
 	if err != nil {
 		return dst, err
 	}
 	if slices.ContainsFunc(f.Columns, func(c *feature.Column) bool { return len(c.Values) > 0 }) {
-		return appendArrowLists(dst, s.schema, shape, f, rows)
+		return appendArrowLists(dst, s.schema, f, rows, r)
 	}
 	b := &a.arrow
 	b.begin(rows)
@@ -122,7 +92,7 @@ func (a *answerBuffer) appendArrow(dst []byte, schemas *arrowSchemas, plan Plan,
 }
 
 // appendArrowLists is appendArrow by way of the library, for columns of any type.
-func appendArrowLists(dst []byte, schema *arrow.Schema, shape arrowShape, f *Found, rows int) ([]byte, error) {
+func appendArrowLists(dst []byte, schema *arrow.Schema, f *Found, rows int, r *featuresRequest) ([]byte, error) {
 	columns := make([]arrow.Array, 0, schema.NumFields())
 	for _, c := range f.Columns {
 		columns = append(columns, files.Array(c))
@@ -133,10 +103,10 @@ func appendArrowLists(dst []byte, schema *arrow.Schema, shape arrowShape, f *Fou
 		elems := array.NewData(t.Elem(), rows*n, []*memory.Buffer{valid, memory.NewBufferBytes(elements)}, nil, nulls, 0)
 		columns = append(columns, array.MakeFromData(array.NewData(t, rows, []*memory.Buffer{nil}, []arrow.ArrayData{elems}, 0, 0)))
 	}
-	if !shape.omitStatuses && n > 0 {
+	if !r.omitStatuses && n > 0 {
 		lists(nil, 0, appendStatuses(nil, same, rows))
 	}
-	if !shape.omitTimestamps && n > 0 {
+	if !r.omitTimestamps && n > 0 {
 		var valid *memory.Buffer
 		bitmap, nulls := appendTimesValid(nil, same, rows, n)
 		if nulls > 0 {

@@ -69,14 +69,14 @@ func lookupFormatOf(accept []string) (lookupFormat, error) {
 }
 
 // append appends the answer to a lookup, in a format, to bytes.
-func (a *answerBuffer) append(schemas *arrowSchemas, format lookupFormat, plan Plan, f *Found, rows int, r *featuresRequest) (err error) {
+func (a *answerBuffer) append(shape *answerShape, format lookupFormat, f *Found, rows int, r *featuresRequest) (err error) {
 	switch format {
 	case asArrow:
-		a.bytes, err = a.appendArrow(a.bytes, schemas, plan, f, rows, r)
+		a.bytes, err = a.appendArrow(a.bytes, shape, f, rows, r)
 	case asMessagePack:
-		a.bytes = appendMessagePack(a.bytes, plan, f, rows, r)
+		a.bytes = appendMessagePack(a.bytes, shape, f, rows, r)
 	default:
-		a.bytes = appendFeatures(a.bytes, plan, f, rows, r)
+		a.bytes = appendFeatures(a.bytes, shape, f, rows, r)
 	}
 	return err
 }

@@ -13,23 +13,18 @@ import (
 // (github.com/msgpack/msgpack/blob/master/spec.md): the document that JSON has, with
 // bytes as bin, NaN and infinities as the numbers they are, and instants as the
 // extension type -1.
-func appendMessagePack(dst []byte, plan Plan, f *Found, rows int, r *featuresRequest) []byte {
-	outputs := plan.Selection().Outputs
+func appendMessagePack(dst []byte, shape *answerShape, f *Found, rows int, r *featuresRequest) []byte {
+	outputs := len(f.Columns)
 	fields := byte(4)
 	if f.StaleSince != 0 {
 		fields++
 	}
-	dst = append(dst, 0x80|fields)
-	dst = packText(packText(dst, api.FieldRevision), plan.Revision())
-	dst = packInstant(packText(dst, api.FieldInstant), f.Instant)
+	dst = append(append(dst, 0x80|fields), shape.packed...)
+	dst = packInstant(dst, f.Instant)
 	if f.StaleSince != 0 {
 		dst = packInstant(packText(dst, api.FieldStaleSince), f.StaleSince)
 	}
-	dst = packArray(packText(dst, api.FieldFeatures), len(outputs))
-	for j := range outputs {
-		dst = packText(dst, outputs[j].Name)
-	}
-	dst = packArray(packText(dst, api.FieldRows), rows)
+	dst = packArray(append(dst, shape.packedFeatures...), rows)
 	fields = 1
 	if !r.omitStatuses {
 		fields++
@@ -42,7 +37,7 @@ func appendMessagePack(dst []byte, plan Plan, f *Found, rows int, r *featuresReq
 	floats := allFloats(f.Columns)
 	for i := range rows {
 		dst = packText(append(dst, 0x80|fields), api.FieldValues)
-		dst = packArray(dst, len(outputs))
+		dst = packArray(dst, outputs)
 		if floats {
 			dst = packFloats(dst, f.Columns, i)
 		} else {
@@ -51,13 +46,13 @@ func appendMessagePack(dst []byte, plan Plan, f *Found, rows int, r *featuresReq
 			}
 		}
 		if !r.omitStatuses {
-			dst = packArray(packText(dst, api.FieldStatuses), len(outputs))
+			dst = packArray(packText(dst, api.FieldStatuses), outputs)
 			for _, s := range same {
 				dst = appendTimes(dst, statusPacked[s.statuses[i]], s.n)
 			}
 		}
 		if !r.omitTimestamps {
-			dst = packArray(packText(dst, api.FieldEventTimestamps), len(outputs))
+			dst = packArray(packText(dst, api.FieldEventTimestamps), outputs)
 			for _, s := range same {
 				from := len(dst)
 				if t := s.times[i]; t == NoTime || s.statuses[i] == feature.NotFound {

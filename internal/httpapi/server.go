@@ -134,7 +134,7 @@ type Server struct {
 	echo    *echo.Echo
 	lookup  sync.Pool // of *lookupState
 	answers sync.Pool // of *answerBuffer
-	schemas arrowSchemas
+	shapes  answerShapes
 
 	deadlines deadlines // of lookups
 
