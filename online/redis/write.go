@@ -220,11 +220,7 @@ func (s *Store) calls(records []online.Record, mode online.WriteMode) []*call {
 // failed for a passing reason. It counts the records written and those done with.
 func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err error) {
 	for attempt := 0; ; attempt++ {
-		pipe := s.db.Pipeline()
-		for _, c := range calls {
-			c.queue(ctx, pipe)
-		}
-		_, _ = pipe.Exec(ctx) // the errors are those of its commands
+		s.do(ctx, calls)
 		var again []*call
 		var last, failed error
 		wait := false
@@ -263,6 +259,50 @@ func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err
 			}
 		} else if attempt > 10 {
 			return applied, done, last
+		}
+	}
+}
+
+// do sends commands, in one round trip for each shard; their errors are theirs.
+//
+// In a Cluster it asks each master by its own client: a pipeline of the Cluster's client in which the
+// first command is to be tried again and another is redirected sends that one twice, at the
+// same time, and writes what becomes of both into one place (go-redis 9.23, pipelineReadCmds). What a master
+// redirects, or does not answer, is then asked of the Cluster's client alone.
+func (s *Store) do(ctx context.Context, calls []*call) {
+	send := func(db interface{ Pipeline() goredis.Pipeliner }, calls []*call) {
+		pipe := db.Pipeline()
+		for _, c := range calls {
+			c.queue(ctx, pipe)
+		}
+		_, _ = pipe.Exec(ctx) // the errors are those of its commands
+	}
+	cluster, ok := s.db.(*goredis.ClusterClient)
+	if !ok {
+		send(s.db, calls)
+		return
+	}
+	shards := map[*goredis.Client][]*call{}
+	for _, c := range calls {
+		master, err := cluster.MasterForKey(ctx, c.keys[0])
+		if err != nil {
+			send(cluster, []*call{c})
+			continue
+		}
+		shards[master] = append(shards[master], c)
+	}
+	var sent sync.WaitGroup
+	for master, calls := range shards {
+		sent.Go(func() { send(master, calls) })
+	}
+	sent.Wait()
+	for _, calls := range shards {
+		for _, c := range calls {
+			if err := c.cmd.Err(); err != nil && ctx.Err() == nil {
+				if _, answered := errors.AsType[goredis.Error](err); !answered || isMoved(err) {
+					send(cluster, []*call{c})
+				}
+			}
 		}
 	}
 }
