@@ -83,7 +83,8 @@ var (
 type Store interface {
 	// Get reads records: dst[i] is set to the record under keys[i], or to nil if
 	// there is none. len(dst) must be len(keys). It takes one round trip per
-	// shard. The bytes belong to the caller. A deadline on ctx is kept to.
+	// shard. The bytes belong to the caller, who may bring them again: a store may put a record
+	// into memory that dst[i] has. A deadline on ctx is kept to.
 	Get(ctx context.Context, keys []Key, dst [][]byte) error
 	// Write writes records in as few round trips as the store can, each
 	// atomically by its mode; they may be applied in any order, also where two

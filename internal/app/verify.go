@@ -275,7 +275,7 @@ type held struct {
 
 func (h *held) Get(_ context.Context, keys []online.Key, dst [][]byte) error {
 	for i, k := range keys {
-		dst[i] = h.records[string(k.Entity)]
+		dst[i] = slices.Clone(h.records[string(k.Entity)])
 	}
 	return nil
 }

@@ -117,12 +117,25 @@ func (r *Result) Release() {
 		reset(r.steps[i].nulls)
 	}
 	reset(r.absent.columns)
-	clear(r.records)
+	r.keepRecords()
 	clear(r.inputs)
 	clear(r.values)
 	clear(r.keyring.keys)
 	r.Corrupt, r.CorruptErr = 0, nil
 	r.plan.pool.Put(r)
+}
+
+// maxRecords is how many bytes of records are kept for the next request to be put into.
+const maxRecords = 4 << 20
+
+func (r *Result) keepRecords() {
+	size := 0
+	for _, rec := range r.records[:cap(r.records)] {
+		size += cap(rec)
+	}
+	if size > maxRecords {
+		clear(r.records[:cap(r.records)])
+	}
 }
 
 func reset(cols []*feature.Column) {

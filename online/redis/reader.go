@@ -30,9 +30,11 @@ const (
 	readerLife = time.Minute
 	// Where a connection cannot be made none is tried for so long.
 	readerRest = time.Second
-	// maxKept is the greatest buffer for commands that a connection keeps, and maxLine the longest line of a reply.
-	maxKept = 1 << 20
-	maxLine = 64 << 10
+	// replyBuffer is the memory for replies that a connection begins with, and maxKept the most that it keeps, for
+	// commands and replies each. maxLine bounds the line that begins a reply.
+	replyBuffer = 64 << 10
+	maxKept     = 1 << 20
+	maxLine     = 1 << 10
 )
 
 // reader reads records from one server. It is safe for concurrent use.
@@ -55,10 +57,8 @@ type readerConn struct {
 	used     time.Time
 	deadline time.Time // that is set
 	out      []byte    // commands
-	in       []byte    // of replies, what lies in one piece of memory
+	in       []byte    // of replies, what was read
 	at       int       // of in, what was taken
-	guess    int       // about how long the replies are, from the beginning of in
-	taken    int       // of all replies since send
 }
 
 // errReply is an error that Redis has answered with; what it is matters to the client alone.
@@ -103,7 +103,7 @@ func (r *reader) take(ctx context.Context) (*readerConn, error) {
 		}
 		c.deadline = deadline
 	}
-	c.used, c.out, c.in, c.at = now, c.out[:0], nil, 0
+	c.used, c.out, c.in, c.at = now, c.out[:0], c.in[:0], 0
 	return c, nil
 }
 
@@ -162,7 +162,7 @@ func (r *reader) dial(ctx context.Context, now time.Time) (*readerConn, error) {
 		c.deadline = d
 	}
 	if err = c.SetDeadline(c.deadline); err == nil {
-		err = c.send(16 * len(hello))
+		err = c.send()
 	}
 	for range hello {
 		if err == nil {
@@ -178,8 +178,11 @@ func (r *reader) dial(ctx context.Context, now time.Time) (*readerConn, error) {
 
 // give takes a connection back whose replies were all read.
 func (r *reader) give(c *readerConn) {
-	if c.in = nil; cap(c.out) > maxKept {
+	if cap(c.out) > maxKept {
 		c.out = nil
+	}
+	if cap(c.in) > maxKept {
+		c.in = nil
 	}
 	r.mu.Lock()
 	if r.closed {
@@ -218,12 +221,11 @@ func (r *reader) close() {
 	r.closeIdle()
 }
 
-// mget reads keys by an MGET for each getKeys of them, sent together. The replies are about as long as told, and taken is how
-// long they were. On an error dst may be filled in part.
-func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte, guess int) (taken int, err error) {
+// mget reads keys by an MGET for each getKeys of them, sent together. On an error dst may be filled in part.
+func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte) error {
 	c, err := r.take(ctx)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	for part := range slices.Chunk(keys, getKeys) {
 		c.command(1 + len(part))
@@ -233,7 +235,8 @@ func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte, guess in
 		}
 	}
 	refused := false
-	err = c.send(guess)
+	err = c.send()
+	room := memory{left: len(keys)}
 	for part := range slices.Chunk(dst, getKeys) {
 		n := 0
 		if err == nil {
@@ -247,19 +250,40 @@ func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte, guess in
 			err = fmt.Errorf("redis: a reply with %d records for %d keys", n, len(part))
 		}
 		for i := 0; i < len(part) && err == nil; i++ {
-			part[i], err = c.bulk()
+			err = c.record(&part[i], &room)
 		}
 		if err != nil {
 			r.drop(c, err)
-			return 0, err
+			return err
 		}
 	}
-	taken = c.taken
 	r.give(c)
 	if refused {
-		return taken, errReply
+		return errReply
 	}
-	return taken, nil
+	return nil
+}
+
+// memory is where the records of a Get are put for which the caller has brought none.
+type memory struct {
+	left  int // records that may still come
+	bytes []byte
+}
+
+// copy sets a record to a copy of b, in the memory that it has if that is enough.
+func (m *memory) copy(dst *[]byte, b []byte) {
+	m.left--
+	if cap(*dst) >= len(b) && *dst != nil {
+		*dst = append((*dst)[:0], b...)
+		return
+	}
+	size := len(b) + len(b)/8 // the next one may be longer
+	if cap(m.bytes)-len(m.bytes) < size || m.bytes == nil {
+		m.bytes = make([]byte, 0, (size+8)*(m.left+1))
+	}
+	at := len(m.bytes)
+	m.bytes = m.bytes[:at+size]
+	*dst = append(m.bytes[at:at:at+size], b...)
 }
 
 // command begins a command of so many words.
@@ -272,9 +296,8 @@ func (c *readerConn) word(w string) {
 	c.out = append(append(c.out, w...), '\r', '\n')
 }
 
-// send sends the commands. The replies are about as long as told.
-func (c *readerConn) send(guess int) error {
-	c.guess, c.taken = guess, 0
+// send sends the commands.
+func (c *readerConn) send() error {
 	_, err := c.Write(c.out)
 	return err
 }
@@ -296,7 +319,7 @@ func (c *readerConn) line(kind byte) (n int, err error) {
 		}
 	}
 	b := c.in[c.at : c.at+end]
-	c.take(end + 1)
+	c.at += end + 1
 	switch {
 	case end < 2 || b[end-1] != '\r':
 	case b[0] == '-':
@@ -329,33 +352,35 @@ func number(b []byte) (n int, ok bool) {
 	return n, true
 }
 
-// bulk takes a value; nil where there is none. It is of the memory of the replies, and its own in that.
-func (c *readerConn) bulk() ([]byte, error) {
+// record takes a value: a record, or nil where there is none.
+func (c *readerConn) record(dst *[]byte, room *memory) error {
 	n, err := c.line('$')
-	if err != nil || n < 0 {
-		return nil, err
+	if err != nil {
+		return err
+	}
+	if n < 0 {
+		*dst = nil
+		room.left--
+		return nil
 	}
 	if have := len(c.in) - c.at; have < n+2 {
 		if err := c.more(n + 2 - have); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	b := c.in[c.at : c.at+n : c.at+n]
-	c.take(n + 2)
-	return b, nil
+	room.copy(dst, c.in[c.at:c.at+n])
+	c.at += n + 2
+	return nil
 }
 
-func (c *readerConn) take(n int) {
-	c.at += n
-	c.taken += n
-}
-
-// more reads so many bytes at least. Where the memory is full it goes on in another: what was taken stays in the one before.
+// more reads so many bytes at least. What was taken makes room for them.
 func (c *readerConn) more(n int) error {
-	if cap(c.in)-len(c.in) < n {
-		rest := c.in[c.at:]
-		c.guess -= c.at
-		c.in, c.at = append(make([]byte, 0, max(len(rest)+n, c.guess, min(2*cap(c.in), 1<<20), 512)), rest...), 0
+	if rest := c.in[c.at:]; cap(c.in)-len(c.in) < n {
+		to := c.in[:0]
+		if cap(to) < len(rest)+n {
+			to = make([]byte, 0, max(len(rest)+n, min(2*cap(to), maxKept), replyBuffer))
+		}
+		c.in, c.at = append(to, rest...), 0
 	}
 	for n > 0 {
 		m, err := c.Read(c.in[len(c.in):cap(c.in)])

@@ -105,10 +105,11 @@ func (s *Store) getShard(ctx context.Context, p *shardPart, keys []string, dst [
 		c.word("GET")
 		c.word(keys[i])
 	}
-	err = c.send(s.guess(len(p.keys)))
+	err = c.send()
+	room := memory{left: len(p.keys)}
 	for n := 0; n < len(p.keys) && err == nil; n++ {
 		i := p.keys[n]
-		if dst[i], err = c.bulk(); errors.Is(err, errReply) {
+		if err = c.record(&dst[i], &room); errors.Is(err, errReply) {
 			p.left, err = append(p.left, i), nil
 		}
 	}
@@ -117,6 +118,5 @@ func (s *Store) getShard(ctx context.Context, p *shardPart, keys []string, dst [
 		p.left = p.keys
 		return
 	}
-	s.learn(c.taken, len(p.keys))
 	r.give(c)
 }

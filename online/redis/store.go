@@ -34,8 +34,7 @@ type Store struct {
 	named sync.Map // generationID -> generation: of those in ids
 	known sync.Map // generationName -> *atomic.Bool: registered, and whether it is being filled
 
-	rings     sync.Pool    // of *keyring
-	replySize atomic.Int64 // about how many bytes of a reply one key takes
+	rings sync.Pool // of *keyring
 
 	open   sync.RWMutex // held for reading during calls
 	closed bool
@@ -123,9 +122,7 @@ func (s *Store) read(ctx context.Context, db goredis.UniversalClient, keys []str
 // getMany reads keys that are all on one server.
 func (s *Store) getMany(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
 	if client, ok := db.(*goredis.Client); ok && db == s.db {
-		taken, err := s.readers.get(client).mget(ctx, keys, dst, s.guess(len(keys)))
-		if err == nil {
-			s.learn(taken, len(keys))
+		if err := s.readers.get(client).mget(ctx, keys, dst); err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -147,15 +144,6 @@ func (s *Store) getMany(ctx context.Context, db goredis.UniversalClient, keys []
 		}
 	}
 	return nil
-}
-
-// guess is about how long the replies are to so many keys, and learn is told how long they were.
-func (s *Store) guess(keys int) int { return int(s.replySize.Load()) * keys }
-
-func (s *Store) learn(taken, keys int) {
-	if each := int64(taken / keys); each > s.replySize.Load() || each < s.replySize.Load()/2 {
-		s.replySize.Store(each + each/16 + 8)
-	}
 }
 
 func takeAll(cmd *goredis.SliceCmd, dst [][]byte) error {
