@@ -182,7 +182,7 @@ func describeRecord(to *api.ExplainedRecord, role *selection.Role, rec []byte) {
 		to.Kind = int(rec[0])
 	}
 	if role.View.View.Windowed() {
-		epoch, offset, _, err := rowcodec.DecodeWindow(rec)
+		epoch, offset, _, err := rowcodec.ForWindows(role.View).Decode(rec)
 		if err != nil {
 			to.Error = err.Error()
 			return

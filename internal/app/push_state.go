@@ -26,6 +26,7 @@ type windowPush struct {
 	store online.Store
 	view  compiledView
 	plan  *window.Plan
+	codec *rowcodec.WindowCodec
 	epoch int64 // before the rows were in the log; 0 while there are no records
 }
 
@@ -40,7 +41,7 @@ func newWindowPush(ctx context.Context, store online.Store, v compiledView) (*wi
 	if err != nil {
 		return nil, err
 	}
-	p := &windowPush{store: store, view: v, plan: plan}
+	p := &windowPush{store: store, view: v, plan: plan, codec: rowcodec.ForWindows(v.ViewGeneration)}
 	p.epoch, err = p.readEpoch(ctx)
 	return p, err
 }
@@ -120,7 +121,7 @@ func (p *windowPush) entity(ctx context.Context, key []byte, rows *feature.Batch
 		for _, i := range of {
 			p.plan.Add(state, window.Row{Version: rows.Versions[i], Columns: inputs, Index: i})
 		}
-		record := online.Record{Key: at, Value: rowcodec.AppendWindow(nil, p.epoch, offset+1, p.plan.Append(nil, state)), TTL: p.plan.Expiry()}
+		record := online.Record{Key: at, Value: p.codec.Append(nil, p.epoch, offset+1, p.plan.Append(nil, state)), TTL: p.plan.Expiry()}
 		result, err := p.store.Write(ctx, []online.Record{record}, online.IfNewer)
 		if err != nil || result.Applied == 1 {
 			return err
@@ -134,7 +135,7 @@ func (p *windowPush) read(ctx context.Context, at online.Key) (*window.State, in
 	if err := p.store.Get(ctx, []online.Key{at}, dst); err != nil || dst[0] == nil {
 		return &window.State{}, 0, err
 	}
-	epoch, offset, encoded, err := rowcodec.DecodeWindow(dst[0])
+	epoch, offset, encoded, err := p.codec.Decode(dst[0])
 	if err != nil {
 		return nil, 0, fmt.Errorf("entity key %x: %w", at.Entity, err)
 	}

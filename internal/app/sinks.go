@@ -100,13 +100,14 @@ func (s *onlineSink) States(ctx context.Context, v registry.ViewGeneration, keys
 	if err := s.store.Get(ctx, names, records); err != nil {
 		return fmt.Errorf("reading %s online: %w", v, sinkError(err))
 	}
+	codec := rowcodec.ForWindows(v)
 	for i, record := range records {
 		dst[i] = materialize.WindowRecord{Key: keys[i]}
 		if record == nil {
 			continue
 		}
 		var err error
-		if dst[i].Epoch, dst[i].Offset, dst[i].State, err = rowcodec.DecodeWindow(record); err != nil {
+		if dst[i].Epoch, dst[i].Offset, dst[i].State, err = codec.Decode(record); err != nil {
 			return fmt.Errorf("reading %s online: the record of entity key %x: %w; `forebay materialize %s --overwrite` builds all of them anew", v, keys[i], err, v.View.Name)
 		}
 	}
@@ -119,6 +120,7 @@ func (s *onlineSink) WriteStates(ctx context.Context, v registry.ViewGeneration,
 	if err != nil {
 		return 0, 0, err
 	}
+	codec := rowcodec.ForWindows(v)
 	for len(states) > 0 {
 		n, size := 0, 0
 		for n < len(states) && n < writeChunk && (n == 0 || size < writeChunkBytes) {
@@ -128,7 +130,7 @@ func (s *onlineSink) WriteStates(ctx context.Context, v registry.ViewGeneration,
 		records, memory := make([]online.Record, n), make([]byte, 0, size)
 		for i, r := range states[:n] {
 			start := len(memory)
-			memory = rowcodec.AppendWindow(memory, r.Epoch, r.Offset, r.State)
+			memory = codec.Append(memory, r.Epoch, r.Offset, r.State)
 			records[i] = online.Record{Key: online.Key{View: v.View.Name, Generation: v.Number, Entity: r.Key}, Value: memory[start:len(memory):len(memory)], TTL: ttl}
 		}
 		result, err := s.store.Write(ctx, records, online.IfNewer)

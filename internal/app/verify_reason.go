@@ -138,7 +138,7 @@ func (v *verifier) windowReason(s *suspect, rows *feature.Batch) (MismatchReason
 	if s.record != nil {
 		var err error
 		var state []byte
-		if epoch, offset, state, err = rowcodec.DecodeWindow(s.record); err != nil || slices.ContainsFunc(s.served, invalid) && v.damaged(state) {
+		if epoch, offset, state, err = rowcodec.ForWindows(v.view).Decode(s.record); err != nil || slices.ContainsFunc(s.served, invalid) && v.damaged(state) {
 			return ReasonCorruptRecord, fmt.Sprintf("the record cannot be read: %v", orDamaged(err))
 		}
 		if now, err := strconv.ParseInt(v.resumes["epoch"], 10, 64); err == nil && epoch < now {

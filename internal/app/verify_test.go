@@ -116,7 +116,7 @@ func (f *verifyFixture) state(view string, change func(epoch, offset int64) (int
 		f.t.Fatal(err)
 	}
 	f.tamper(view, func(record []byte) []byte {
-		epoch, offset, state, err := rowcodec.DecodeWindow(record)
+		epoch, offset, state, err := rowcodec.ForWindows(v).Decode(record)
 		if err != nil {
 			f.t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func (f *verifyFixture) state(view string, change func(epoch, offset int64) (int
 			}
 			state = plan.Append(nil, made)
 		}
-		return rowcodec.AppendWindow(nil, epoch, offset, state)
+		return rowcodec.ForWindows(v).Append(nil, epoch, offset, state)
 	})
 }
 

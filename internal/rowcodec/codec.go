@@ -79,11 +79,19 @@ func For(v registry.ViewGeneration) *Codec {
 	for i, f := range v.View.Features {
 		fields[i] = f.Field
 	}
-	return New(fmt.Sprintf("%s/%s", v.Project.Name, v), fields)
+	return New(scopeOf(v), fields)
 }
 
-// New compiles a codec for features of a scope: a string that tells the
-// records of one generation from those of another, "project/view@1". Two
+// scopeOf tells the records of a generation from those of another: "project/view@1".
+func scopeOf(v registry.ViewGeneration) string { return fmt.Sprintf("%s/%s", v.Project.Name, v) }
+
+// appendField appends a feature to what checksums start from.
+func appendField(schema []byte, f feature.Field) []byte {
+	schema = append(append(schema, f.Name...), 0)
+	return append(append(schema, f.Type.String()...), 0)
+}
+
+// New compiles a codec for features of a scope (scopeOf). Two
 // codecs of one scope and the same set of fields read each other's records,
 // whatever the order of the fields.
 func New(scope string, fields []feature.Field) *Codec {
@@ -107,8 +115,7 @@ func New(scope string, fields []feature.Field) *Codec {
 		case bools:
 			c.bools++
 		}
-		schema = append(append(schema, fields[f].Name...), 0)
-		schema = append(append(schema, fields[f].Type.String()...), 0)
+		schema = appendField(schema, fields[f])
 	}
 	c.seed = crc32.Checksum(schema, castagnoli)
 	return c

@@ -31,7 +31,7 @@
 // for a bare string of 400 bytes.
 //
 // The first byte says what kind of record it is: the newest row (1), or what an
-// entity of a windowed view has seen (2; integers are big-endian, so that a store
+// entity of a windowed view has seen (3; integers are big-endian, so that a store
 // orders such records by epoch and offset):
 //
 //	 0      1         9          17

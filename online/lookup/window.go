@@ -12,6 +12,7 @@ import (
 
 // windowed is how the records of a windowed view are read.
 type windowed struct {
+	codec  *rowcodec.WindowCodec
 	reader *window.Reader
 	fields []feature.Field // of the chosen features
 	empty  []feature.Value // what they are for an entity without events
@@ -22,7 +23,7 @@ func newWindowed(v registry.ViewGeneration, features []int) (*windowed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("plan a lookup of %s: %w", v, err)
 	}
-	w := &windowed{reader: plan.Reader(features)}
+	w := &windowed{codec: rowcodec.ForWindows(v), reader: plan.Reader(features)}
 	for _, f := range features {
 		w.fields = append(w.fields, v.View.Features[f].Field)
 	}
@@ -45,7 +46,7 @@ func (r *Result) decodeWindows(plan *role, role *roleResult, now int64) {
 		role.found[row], role.times[row] = feature.NotFound, NoTime
 		values := plan.windows.empty
 		if ref >= 0 && r.records[ref] != nil {
-			_, _, state, err := rowcodec.DecodeWindow(r.records[ref])
+			_, _, state, err := plan.windows.codec.Decode(r.records[ref])
 			var newest int64
 			var found bool
 			if err == nil {

@@ -80,6 +80,7 @@ type flight struct {
 // feed is a writer of one entity's record.
 type feed struct {
 	plan   *window.Plan
+	codec  *rowcodec.WindowCodec
 	view   *registry.FeatureView
 	state  window.State
 	events []flight
@@ -93,7 +94,12 @@ func newFeed(t testing.TB, p *registry.Project, origin string) *feed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &feed{plan: plan, view: v, key: online.Key{View: v.Name, Generation: 1, Entity: feature.AppendKey(nil, str(origin), true)}}
+	return &feed{plan: plan, view: v, codec: delays(p), key: online.Key{View: v.Name, Generation: 1, Entity: feature.AppendKey(nil, str(origin), true)}}
+}
+
+// delays is the codec of the view that feeds are of.
+func delays(p *registry.Project) *rowcodec.WindowCodec {
+	return rowcodec.ForWindows(registry.ViewGeneration{Project: p, View: p.View("delays"), Number: 1})
 }
 
 // add puts an event into the state; the conditions are computed here, not by CEL.
@@ -122,7 +128,7 @@ func (f *feed) add(e flight) {
 }
 
 func (f *feed) record() online.Record {
-	return online.Record{Key: f.key, Value: rowcodec.AppendWindow(nil, 1, int64(len(f.events)), f.plan.Append(nil, &f.state))}
+	return online.Record{Key: f.key, Value: f.codec.Append(nil, 1, int64(len(f.events)), f.plan.Append(nil, &f.state))}
 }
 
 // want computes features from their definition: the events in (floor(T-w, hop), T].
@@ -340,7 +346,7 @@ func TestDamagedWindows(t *testing.T) {
 	want := [][]answer{
 		{{"7", feature.Present, now}, {"1", feature.Present, now}},
 		{{"null", feature.StatusInvalid, now}, {"2", feature.Present, now}},
-		broken, broken, broken, broken,
+		broken, broken, broken, broken, broken, broken, broken,
 	}
 	for i, damage := range []func([]byte) []byte{
 		nil,
@@ -349,7 +355,24 @@ func TestDamagedWindows(t *testing.T) {
 		func(b []byte) []byte { b[20] ^= 1; return b },
 		func([]byte) []byte { return newestRow(t, p) },
 		// Whole as a record, and a state of something else.
-		func([]byte) []byte { return rowcodec.AppendWindow(nil, 1, 1, []byte("not a state of this view")) },
+		func([]byte) []byte { return delays(p).Append(nil, 1, 1, []byte("not a state of this view")) },
+		// A whole record of this view's, in another project; of another generation; and of a view that has another feature.
+		func(b []byte) []byte {
+			_, _, state, _ := delays(p).Decode(b)
+			other := *p
+			other.Name = "other"
+			return delays(&other).Append(nil, 1, 1, state)
+		},
+		func(b []byte) []byte {
+			_, _, state, _ := delays(p).Decode(b)
+			return rowcodec.ForWindows(registry.ViewGeneration{Project: p, View: p.View("delays"), Number: 2}).Append(nil, 1, 1, state)
+		},
+		func(b []byte) []byte {
+			_, _, state, _ := delays(p).Decode(b)
+			other := *p.View("delays")
+			other.Features = other.Features[1:]
+			return rowcodec.ForWindows(registry.ViewGeneration{Project: p, View: &other, Number: 1}).Append(nil, 1, 1, state)
+		},
 	} {
 		origin := fmt.Sprint("A", i)
 		keys.Append(str(origin))
@@ -377,8 +400,8 @@ func TestDamagedWindows(t *testing.T) {
 			t.Errorf("entity %d: %v, want %v", i, got, w)
 		}
 	}
-	if r.Corrupt != 4 || !errors.Is(r.CorruptErr, rowcodec.ErrCorrupt) {
-		t.Errorf("%d corrupt, want 4: %v", r.Corrupt, r.CorruptErr)
+	if r.Corrupt != 7 || !errors.Is(r.CorruptErr, rowcodec.ErrCorrupt) {
+		t.Errorf("%d corrupt, want 7: %v", r.Corrupt, r.CorruptErr)
 	}
 
 	// And the other way round: windows where a newest row is looked for.

@@ -107,13 +107,14 @@ func windowMemory(t *testing.T, states [][]byte, ttl time.Duration) float64 {
 		return m
 	}
 	s := open(t, Options{Addrs: []string{n.Addr}, Project: "bench"})
+	codec := rowcodec.NewWindows("bench/stats@1", nil)
 	write := func(from, to int) {
 		var records []online.Record
 		for i := from; i < to; i++ {
 			key := feature.AppendKey(nil, feature.OfInt64(int64(i)), true)
 			records = append(records, online.Record{
 				Key:   online.Key{View: "stats", Generation: 1, Entity: key},
-				Value: rowcodec.AppendWindow(nil, windowNewest, int64(i), states[i%len(states)]), TTL: ttl,
+				Value: codec.Append(nil, windowNewest, int64(i), states[i%len(states)]), TTL: ttl,
 			})
 		}
 		// What was sent again, because its answer was late, is stale the second time.
