@@ -21,8 +21,8 @@ func readBody(c echo.Context, buf []byte, limit int64, timeout time.Duration) ([
 	if req.ContentLength > limit {
 		return buf[:0], tooLarge(req, limit)
 	}
-	if n := req.ContentLength; n >= 0 && int64(cap(buf)) <= n {
-		buf = make([]byte, 0, n+1) // one more, to meet the end without growing
+	if n := min(req.ContentLength, smallMessage); n >= 0 && int64(cap(buf)) <= n {
+		buf = make([]byte, 0, n+1) // one more, to meet the end without growing; what is large must come first
 	}
 	buf = buf[:0]
 	for {

@@ -54,6 +54,11 @@ func (s *Server) explain(c echo.Context) error {
 	if (req.Service == "") == (len(req.Features) == 0) {
 		return bad(api.CodeMissingField, api.FieldService, "the query names neither a \"service\" nor \"features\", or both: one of them, please")
 	}
+	st := s.borrow()
+	defer s.giveBack(st)
+	if err := s.enter(st); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	x, err := s.engine.Explain(ctx, req, entity)

@@ -61,7 +61,7 @@ func (s *Server) getOnlineFeatures(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.find(ctx, plan, st.entities.columns, rows)
+	found, err := s.find(ctx, st, plan, rows)
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,12 @@ func (s *Server) getOnlineFeatures(c echo.Context) error {
 	if found.Free != nil {
 		found.Free()
 	}
+	s.leave(st)
+	read, err := s.enterLarge(int64(len(answer.bytes)))
+	if err != nil {
+		return err
+	}
+	defer read()
 	return writeJSON(c, answer.bytes)
 }
 

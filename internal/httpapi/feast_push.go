@@ -25,7 +25,7 @@ func (s *Server) feastPush(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.pushRows(c, source, rows); err != nil {
+	if _, err := s.pushRows(c, st, source, rows); err != nil {
 		var notFound *NotFoundError
 		if errors.As(err, &notFound) && notFound.Code == api.CodeUnknownSource {
 			return &feastError{status: http.StatusUnprocessableEntity, class: "PushSourceNotFoundException", message: fmt.Sprintf("Unable to find push source '%s'.", source)}

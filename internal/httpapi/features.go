@@ -17,6 +17,7 @@ type lookupState struct {
 	body     []byte
 	entities entityColumns
 	feast    feastState
+	entered  bool // has a slot
 }
 
 // answerBuffer is the memory of an answer. It is borrowed only once there is something to
@@ -37,6 +38,7 @@ func (s *Server) borrow() *lookupState {
 }
 
 func (s *Server) giveBack(st *lookupState) {
+	s.leave(st)
 	if cap(st.body) <= maxKept {
 		s.lookup.Put(st)
 	}
@@ -76,7 +78,7 @@ func (s *Server) features(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	found, err := s.find(ctx, plan, st.entities.columns, rows)
+	found, err := s.find(ctx, st, plan, rows)
 	if err != nil {
 		return err
 	}
@@ -91,6 +93,12 @@ func (s *Server) features(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	s.leave(st)
+	read, err := s.enterLarge(int64(len(answer.bytes)))
+	if err != nil {
+		return err
+	}
+	defer read()
 	return writeAnswer(c, format, plan.Revision(), instant, answer.bytes)
 }
 
@@ -130,9 +138,12 @@ func markStale(c echo.Context, f *Found) {
 	}
 }
 
-// find looks entities up; columns are the selection's keys, then its request fields.
-func (s *Server) find(ctx context.Context, plan Plan, columns []*feature.Column, rows int) (*Found, error) {
-	keys := len(plan.Selection().Keys)
+// find looks the entities up that st has: their columns are the selection's keys, then its request fields. Then st has a slot.
+func (s *Server) find(ctx context.Context, st *lookupState, plan Plan, rows int) (*Found, error) {
+	if err := s.enter(st); err != nil {
+		return nil, err
+	}
+	keys, columns := len(plan.Selection().Keys), st.entities.columns
 	found, err := plan.Lookup(ctx, columns[:keys], columns[keys:], rows)
 	return found, within(ctx, err)
 }

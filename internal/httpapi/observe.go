@@ -192,17 +192,3 @@ func withinRate(c echo.Context, l *limiter) error {
 	c.Response().Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
 	return failed(http.StatusTooManyRequests, api.CodeRateLimited, "too many requests in a second; try again in %s", wait.Round(time.Millisecond))
 }
-
-// bounded answers at most MaxConcurrent requests at a time and refuses the others
-// at once: a queue would only make all of them late.
-func (s *Server) bounded(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		select {
-		case s.slots <- struct{}{}:
-			defer func() { <-s.slots }()
-			return next(c)
-		default:
-			return failed(http.StatusServiceUnavailable, api.CodeOverloaded, "%d requests are being answered already; try again", s.cfg.MaxConcurrent)
-		}
-	}
-}

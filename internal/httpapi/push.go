@@ -32,15 +32,18 @@ func (s *Server) push(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	result, err := s.pushRows(c, param(c, "source"), rows)
+	result, err := s.pushRows(c, st, param(c, "source"), rows)
 	if err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, result)
 }
 
-// pushRows hands rows to the engine; rejected ones are an error.
-func (s *Server) pushRows(c echo.Context, source string, rows [][]byte) (api.PushAnswer, error) {
+// pushRows hands rows to the engine; rejected ones are an error. Then st has a slot.
+func (s *Server) pushRows(c echo.Context, st *lookupState, source string, rows [][]byte) (api.PushAnswer, error) {
+	if err := s.enter(st); err != nil {
+		return api.PushAnswer{}, err
+	}
 	ctx, cancel := context.WithTimeout(c.Request().Context(), s.cfg.RequestTimeout)
 	defer cancel()
 	result, err := s.engine.Push(ctx, source, rows)

@@ -129,7 +129,8 @@ type Server struct {
 	engine  Engine
 	log     *slog.Logger
 	http    *telemetry.HTTP
-	slots   chan struct{} // one for each lookup being answered
+	slots   chan struct{} // one for each lookup or push being answered (slots.go)
+	large   chan struct{} // one for each large body or answer on its way
 	limits  []*limiter    // of each API key, or one where there are none; nil where rates are not bounded
 	echo    *echo.Echo
 	lookup  sync.Pool // of *lookupState
@@ -161,7 +162,7 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("http server: %w", err)
 	}
 	s := &Server{cfg: o.Config.withDefaults(), engine: o.Engine, log: o.Log, http: metrics}
-	s.slots = make(chan struct{}, s.cfg.MaxConcurrent)
+	s.slots, s.large = make(chan struct{}, s.cfg.MaxConcurrent), make(chan struct{}, s.cfg.MaxConcurrent)
 	s.deadlines.timeout = s.cfg.RequestTimeout
 	if s.cfg.RateLimit > 0 {
 		for range max(1, len(s.cfg.APIKeys)) {

@@ -147,7 +147,24 @@ func (s *Store) Check(ctx context.Context) (warnings []string, err error) {
 		return nil, s.failed(doing, err)
 	}
 	slices.Sort(warnings)
+	if err := s.pingReplicas(ctx); err != nil {
+		if hint := hintOf(err); hint != "" {
+			err = fmt.Errorf("%s: %w", hint, err)
+		}
+		warnings = append(warnings, fmt.Sprintf("%s: replicas cannot be read, so that hedge does nothing: %v", s.addr, err))
+	}
 	return warnings, nil
+}
+
+// pingReplicas tries the connections of hedged reads, if there are any.
+func (s *Store) pingReplicas(ctx context.Context) error {
+	switch db := s.replicas.(type) {
+	case *goredis.ClusterClient:
+		return db.ForEachSlave(ctx, func(ctx context.Context, c *goredis.Client) error { return c.Ping(ctx).Err() })
+	case *goredis.Client:
+		return db.Ping(ctx).Err()
+	}
+	return nil
 }
 
 func parseInfo(text string) map[string]string {

@@ -150,6 +150,9 @@ func (o Options) address() string {
 	return a
 }
 
+// clusterReload is how often a Cluster is asked who has which slots, though nothing has redirected us.
+const clusterReload = 10 * time.Second
+
 // client makes the client; it connects when it is first used. One of replicas only reads.
 func (o Options) client(replicas bool) goredis.UniversalClient {
 	// The replies that we use are the same in both protocols, and the older one is cheaper to read.
@@ -170,7 +173,7 @@ func (o Options) client(replicas bool) goredis.UniversalClient {
 			Protocol: protocol, Username: o.Username, Password: o.Password, TLSConfig: o.TLS, PoolSize: o.PoolSize,
 			DialTimeout: o.DialTimeout, DialerRetries: 1, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, ContextTimeoutEnabled: true,
 			// Redirections of a slot that moves are counted as retries are, and are harmless.
-			MaxRedirects: max(o.Retries, 0) + 5, MinRetryBackoff: o.MinBackoff, MaxRetryBackoff: o.MaxBackoff, DisableIdentity: true, MaintNotificationsConfig: quiet,
+			MaxRedirects: max(o.Retries, 0) + 5, ClusterStateReloadInterval: clusterReload, MinRetryBackoff: o.MinBackoff, MaxRetryBackoff: o.MaxBackoff, DisableIdentity: true, MaintNotificationsConfig: quiet,
 			// Every command of ours has keys of one slot, and is sent there.
 			DisableRoutingPolicies: true,
 		})

@@ -30,6 +30,9 @@ const (
 	readerLife = time.Minute
 	// Where a connection cannot be made none is tried for so long.
 	readerRest = time.Second
+	// A server with which all connections are in use, and no round trip has ended for so long, does not answer: nobody
+	// else waits for it. So it holds up no more than these, and what asks other servers goes on.
+	readerStuck = 250 * time.Millisecond
 	// replyBuffer is the memory for replies that a connection begins with, and maxKept the most that it keeps, for
 	// commands and replies each. maxLine bounds the line that begins a reply.
 	replyBuffer = 64 << 10
@@ -42,6 +45,8 @@ type reader struct {
 	client *goredis.Client // of the server
 	limit  time.Duration   // of a round trip
 	turns  chan struct{}   // one for each connection in use
+	trips  atomic.Int64    // round trips that have ended well
+	stuck  atomic.Bool     // all connections are in use, and no round trip ends
 	used   atomic.Int64    // when it was last, in nanoseconds of the Unix epoch
 	rest   atomic.Int64    // until when no connection is made
 
@@ -64,6 +69,9 @@ type readerConn struct {
 // errReply is an error that Redis has answered with; what it is matters to the client alone.
 var errReply = errors.New("redis: answered with an error")
 
+// errStuck says that a server does not answer those who ask it already.
+var errStuck = errors.New("it does not answer those who ask it already")
+
 // errNoReader says that the client is to be asked instead, at once.
 var errNoReader = errors.New("redis: no connection to read from")
 
@@ -73,14 +81,8 @@ func newReader(c *goredis.Client, o *Options) *reader {
 
 // take gives a connection for one round trip, which ends with give or drop.
 func (r *reader) take(ctx context.Context) (*readerConn, error) {
-	select {
-	case r.turns <- struct{}{}:
-	default:
-		select {
-		case r.turns <- struct{}{}:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+	if err := r.turn(ctx); err != nil {
+		return nil, err
 	}
 	now := time.Now()
 	r.used.Store(now.UnixNano())
@@ -105,6 +107,40 @@ func (r *reader) take(ctx context.Context) (*readerConn, error) {
 	}
 	c.used, c.out, c.in, c.at = now, c.out[:0], c.in[:0], 0
 	return c, nil
+}
+
+// turn waits until there may be a connection more.
+func (r *reader) turn(ctx context.Context) error {
+	select {
+	case r.turns <- struct{}{}:
+		return nil
+	default:
+	}
+	if r.stuck.Load() {
+		return errStuck
+	}
+	before := r.trips.Load()
+	timer := time.NewTimer(readerStuck)
+	defer timer.Stop()
+	for {
+		select {
+		case r.turns <- struct{}{}:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C:
+			now := r.trips.Load()
+			if now == before {
+				r.stuck.Store(true)
+				if r.trips.Load() != now { // one has just ended, and may have done so before
+					r.stuck.Store(false)
+				}
+				return errStuck
+			}
+			before = now
+			timer.Reset(readerStuck)
+		}
+	}
 }
 
 // connect finds a connection, or makes one.
@@ -191,6 +227,8 @@ func (r *reader) give(c *readerConn) {
 		r.idle = append(r.idle, c)
 	}
 	r.mu.Unlock()
+	r.trips.Add(1)
+	r.stuck.Store(false)
 	<-r.turns
 }
 

@@ -7,8 +7,10 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,4 +193,101 @@ func TestConnectionsAreKilled(t *testing.T) {
 		t.Error(err)
 	}
 	t.Logf("%d reads", reads)
+}
+
+// entityOn finds an entity whose records are on a node of a Cluster.
+func entityOn(t *testing.T, s *Store, node string, not ...string) string {
+	t.Helper()
+	for i := range 10_000 {
+		e := fmt.Sprint("e", i)
+		master, err := s.db.(*goredis.ClusterClient).MasterForKey(t.Context(), string(s.appendRecordKey(nil, generationID("v", 1), []byte(e))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (master.Options().Addr == node) && !slices.Contains(not, e) {
+			return e
+		}
+	}
+	t.Fatalf("no entity is on %s", node)
+	return ""
+}
+
+// TestSlowShard: of the many who read from a shard that does not answer only a few wait for it, and what is on other
+// shards is read as before, also by who reads from both.
+func TestSlowShard(t *testing.T) {
+	r := testenv.RedisCluster(t)
+	const pool = 4
+	s := open(t, Options{Addrs: r.Addrs(), Mode: Cluster, PoolSize: pool})
+	slow, well := entityOn(t, s, r.Nodes[0].Addr), entityOn(t, s, r.Nodes[1].Addr)
+	records := []online.Record{rec("v", slow, 1, ""), rec("v", well, 1, "")}
+	if _, err := s.Write(t.Context(), records, online.IfNewer); err != nil {
+		t.Fatal(err)
+	}
+	get := func(ctx context.Context, keys ...online.Key) error {
+		return s.Get(ctx, keys, make([][]byte, len(keys)))
+	}
+	for _, r := range records {
+		if err := get(t.Context(), r.Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resume := r.Nodes[0].Pause(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var waiting sync.WaitGroup
+	var refused, failed atomic.Int64
+	for i := range 200 {
+		waiting.Go(func() {
+			keys := []online.Key{records[0].Key, records[1].Key}
+			err := get(ctx, keys[:1+i%2]...)
+			if errors.Is(err, errStuck) && errors.Is(err, online.ErrUnavailable) && strings.Contains(err.Error(), "does not answer") {
+				refused.Add(1)
+			} else if err != nil {
+				failed.Add(1)
+			}
+		})
+		waiting.Go(func() {
+			if err := get(ctx, records[1].Key); err != nil {
+				t.Errorf("on a shard that answers: %v", err)
+			}
+		})
+	}
+	waiting.Wait()
+	if refused.Load() < 200-2*pool || refused.Load()+failed.Load() != 200 {
+		t.Errorf("%d were refused, %d failed later", refused.Load(), failed.Load())
+	}
+	resume()
+	if err := get(t.Context(), records[0].Key, records[1].Key); err != nil {
+		t.Errorf("once it answers again: %v", err)
+	}
+}
+
+// TestClusterMasterIsReplaced: who has a slot is asked again where its master is gone, though nobody says that it has moved.
+func TestClusterMasterIsReplaced(t *testing.T) {
+	r := testenv.RedisCluster(t)
+	s := open(t, Options{Addrs: r.Addrs(), Mode: Cluster})
+	key := rec("v", entityOn(t, s, r.Nodes[0].Addr), 1, "").Key
+	if err := s.Get(t.Context(), []online.Key{key}, make([][]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	heir := r.Nodes[1].Client(t)
+	r.Nodes[0].Kill(t)
+	for _, command := range [][]any{{"CLUSTER", "DELSLOTSRANGE", 0, 5460}, {"CLUSTER", "ADDSLOTSRANGE", 0, 5460}, {"CLUSTER", "BUMPEPOCH"}} {
+		if err := heir.Do(t.Context(), command...).Err(); err != nil {
+			t.Fatalf("%v: %v", command, err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // less than the minute after which the client would ask by itself
+	defer cancel()
+	for {
+		asking, end := context.WithTimeout(ctx, 5*time.Second)
+		err := s.Get(asking, []online.Key{key}, make([][]byte, 1))
+		end()
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !errors.Is(err, online.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -57,11 +58,12 @@ type shardPart struct {
 	client *goredis.Client
 	keys   []int // by their place
 	left   []int // of them, those that were not read
+	err    error // errStuck
 }
 
 // getShards reads keys from the masters that have their slots, at the same time, so that a slow shard keeps
-// no other's connections, and returns the places of those that the client is to be asked for.
-func (s *Store) getShards(ctx context.Context, db *goredis.ClusterClient, keys []string, dst [][]byte) (left []int) {
+// no other's connections, and returns the places of those that the client is to be asked for. The error is errStuck.
+func (s *Store) getShards(ctx context.Context, db *goredis.ClusterClient, keys []string, dst [][]byte) (left []int, err error) {
 	var parts []*shardPart
 	for i, key := range keys {
 		master, err := db.MasterForKey(ctx, key)
@@ -89,13 +91,20 @@ func (s *Store) getShards(ctx context.Context, db *goredis.ClusterClient, keys [
 	others.Wait()
 	for _, p := range parts {
 		left = append(left, p.left...)
+		if p.err != nil {
+			err = fmt.Errorf("shard at %s: %w", p.client.Options().Addr, p.err)
+		}
 	}
-	return left
+	return left, err
 }
 
 func (s *Store) getShard(ctx context.Context, p *shardPart, keys []string, dst [][]byte) {
 	r := s.readers.get(p.client)
 	c, err := r.take(ctx)
+	if errors.Is(err, errStuck) {
+		p.err = err
+		return
+	}
 	if err != nil {
 		p.left = p.keys
 		return

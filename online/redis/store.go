@@ -122,8 +122,9 @@ func (s *Store) read(ctx context.Context, db goredis.UniversalClient, keys []str
 // getMany reads keys that are all on one server.
 func (s *Store) getMany(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
 	if client, ok := db.(*goredis.Client); ok && db == s.db {
-		if err := s.readers.get(client).mget(ctx, keys, dst); err == nil {
-			return nil
+		err := s.readers.get(client).mget(ctx, keys, dst)
+		if err == nil || errors.Is(err, errStuck) {
+			return err
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -175,8 +176,9 @@ func own(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 func (s *Store) getEach(ctx context.Context, db goredis.UniversalClient, keys []string, dst [][]byte) error {
 	var pending []int
 	if cluster, ok := db.(*goredis.ClusterClient); ok && db == s.db {
-		if pending = s.getShards(ctx, cluster, keys, dst); len(pending) == 0 {
-			return nil
+		var err error
+		if pending, err = s.getShards(ctx, cluster, keys, dst); err != nil || len(pending) == 0 {
+			return err
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -204,7 +206,10 @@ func (s *Store) getEach(ctx context.Context, db goredis.UniversalClient, keys []
 				dst[i] = nil
 			case passing(err):
 				again, last = append(again, i), err
+			case goredis.HasErrorPrefix(err, "WRONGTYPE"):
+				dst[i] = []byte{0} // no string is under the key, and no kind of record is 0
 			default:
+				s.reload(ctx, err)
 				return err
 			}
 		}
@@ -214,6 +219,15 @@ func (s *Store) getEach(ctx context.Context, db goredis.UniversalClient, keys []
 		if err := s.pause(ctx, attempt, s.retries(last), last); err != nil {
 			return err
 		}
+	}
+}
+
+// reload has the client of a Cluster ask who has which slots where a shard did not answer: another may have taken them over, which
+// it would else find out within options.go's clusterReload.
+func (s *Store) reload(ctx context.Context, err error) {
+	cluster, ok := s.db.(*goredis.ClusterClient)
+	if _, answered := errors.AsType[goredis.Error](err); ok && err != nil && !answered {
+		cluster.ReloadState(ctx)
 	}
 }
 

@@ -246,6 +246,7 @@ func (s *Store) trip(ctx context.Context, calls []*call) (applied, done int, err
 			case passing(err):
 				again, last, wait = append(again, c), err, true
 			default:
+				s.reload(ctx, err)
 				failed = err
 			}
 		}
