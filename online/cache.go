@@ -198,9 +198,9 @@ func (c *cached) Get(ctx context.Context, keys []Key, dst [][]byte) error {
 		clear(r.records)
 		c.reads.Put(r)
 	}()
-	r.keys, r.at, r.hashes, r.changes = r.keys[:0], r.at[:0], r.hashes[:0], r.changes[:0]
+	r.keys, r.at, r.hashes, r.changes, r.records = r.keys[:0], r.at[:0], r.hashes[:0], r.changes[:0], r.records[:0]
 	now, epoch := time.Since(c.start), c.epoch.Load()
-	var memory []byte // of the records found: the caller's own
+	slab := Slab{Left: len(keys)}
 	for i := range keys {
 		r.name = appendCacheKey(r.name[:0], &keys[i])
 		hash := maphash.Bytes(c.seed, r.name)
@@ -210,18 +210,12 @@ func (c *cached) Get(ctx context.Context, keys []Key, dst [][]byte) error {
 		if e == nil || !c.fresh(e, now, epoch) {
 			r.keys, r.at, r.hashes = append(r.keys, keys[i]), append(r.at, i), append(r.hashes, hash)
 			r.changes = append(r.changes, c.stripe(hash).Load())
+			r.records = append(r.records, dst[i]) // its memory is the caller's
 			sh.mu.Unlock()
 			continue
 		}
 		sh.use(e)
-		if dst[i] = nil; e.record != nil {
-			if cap(memory)-len(memory) < len(e.record) {
-				memory = make([]byte, 0, max(len(e.record), (len(e.record)+16)*(len(keys)-i)))
-			}
-			from := len(memory)
-			memory = append(memory, e.record...)
-			dst[i] = memory[from:len(memory):len(memory)]
-		}
+		slab.set(&dst[i], e.record)
 		sh.mu.Unlock()
 	}
 	c.hit.Add(float64(len(keys) - len(r.keys)))
@@ -229,10 +223,6 @@ func (c *cached) Get(ctx context.Context, keys []Key, dst [][]byte) error {
 		return nil
 	}
 	c.miss.Add(float64(len(r.keys)))
-	if cap(r.records) < len(r.keys) {
-		r.records = make([][]byte, len(r.keys))
-	}
-	r.records = r.records[:len(r.keys)]
 	if err := c.ask(ctx, r, dst, now); err != nil {
 		return err
 	}
@@ -307,6 +297,7 @@ func (c *cached) ask(ctx context.Context, r *cacheRead, dst [][]byte, now time.D
 	if !instead {
 		return c.Store.Get(ctx, r.keys, r.records)
 	}
+	clear(r.records) // a read that fails must not touch what is answered instead
 	err := errAway
 	if int64(now) >= c.away.Load() {
 		within, cancel := context.WithTimeout(ctx, staleWait)
@@ -326,6 +317,7 @@ var errAway = fmt.Errorf("%w: it did not answer a moment ago", ErrUnavailable)
 // earlier fills in what was read before, if all of it is there, and says when the oldest was read.
 func (c *cached) earlier(r *cacheRead, dst [][]byte, now time.Duration) (since time.Duration, all bool) {
 	since = now
+	slab := Slab{Left: len(r.at)}
 	for j, i := range r.at {
 		r.name = appendCacheKey(r.name[:0], &r.keys[j])
 		sh := c.shard(r.hashes[j])
@@ -336,9 +328,7 @@ func (c *cached) earlier(r *cacheRead, dst [][]byte, now time.Duration) (since t
 			return 0, false
 		}
 		since = min(since, e.read)
-		if dst[i] = nil; e.record != nil {
-			dst[i] = append([]byte{}, e.record...)
-		}
+		slab.set(&dst[i], e.record)
 		sh.mu.Unlock()
 	}
 	return since, true

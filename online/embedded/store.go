@@ -147,9 +147,8 @@ func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error 
 		return err
 	}
 	defer s.open.RUnlock()
-	var key, data []byte
-	now := s.o.now()
-	ends := make([]int, len(keys)) // of each record in data; -1 if there is none
+	var key []byte
+	now, slab := s.o.now(), online.Slab{Left: len(keys)}
 	for i, k := range keys {
 		if i&63 == 63 && ctx.Err() != nil {
 			return s.failed(doing, ctx.Err())
@@ -157,33 +156,20 @@ func (s *Store) Get(ctx context.Context, keys []online.Key, dst [][]byte) error 
 		key = appendRecordKey(key[:0], k)
 		value, closer, err := s.db.Get(key)
 		if errors.Is(err, pebble.ErrNotFound) {
-			ends[i] = -1
+			slab.None(&dst[i])
 			continue
 		}
 		if err != nil {
 			return s.failed(doing, err)
 		}
 		if record, present := stored(value, now); present {
-			if data == nil {
-				data = make([]byte, 0, (len(record)+16)*len(keys))
-			}
-			data = append(data, record...)
-			ends[i] = len(data)
+			slab.Copy(&dst[i], record)
 		} else {
-			ends[i] = -1
+			slab.None(&dst[i])
 		}
 		if err := closer.Close(); err != nil {
 			return s.failed(doing, err)
 		}
-	}
-	start := 0
-	for i, end := range ends {
-		if end < 0 {
-			dst[i] = nil
-			continue
-		}
-		dst[i] = data[start:end:end]
-		start = end
 	}
 	return nil
 }

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/forebay/forebay/online"
 )
 
 // Records are read over connections of this package's own, in the way that takes least: a command written whole by one
@@ -274,7 +276,7 @@ func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte) error {
 	}
 	refused := false
 	err = c.send()
-	room := memory{left: len(keys)}
+	slab := online.Slab{Left: len(keys)}
 	for part := range slices.Chunk(dst, getKeys) {
 		n := 0
 		if err == nil {
@@ -288,7 +290,7 @@ func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte) error {
 			err = fmt.Errorf("redis: a reply with %d records for %d keys", n, len(part))
 		}
 		for i := 0; i < len(part) && err == nil; i++ {
-			err = c.record(&part[i], &room)
+			err = c.record(&part[i], &slab)
 		}
 		if err != nil {
 			r.drop(c, err)
@@ -300,28 +302,6 @@ func (r *reader) mget(ctx context.Context, keys []string, dst [][]byte) error {
 		return errReply
 	}
 	return nil
-}
-
-// memory is where the records of a Get are put for which the caller has brought none.
-type memory struct {
-	left  int // records that may still come
-	bytes []byte
-}
-
-// copy sets a record to a copy of b, in the memory that it has if that is enough.
-func (m *memory) copy(dst *[]byte, b []byte) {
-	m.left--
-	if cap(*dst) >= len(b) && *dst != nil {
-		*dst = append((*dst)[:0], b...)
-		return
-	}
-	size := len(b) + len(b)/8 // the next one may be longer
-	if cap(m.bytes)-len(m.bytes) < size || m.bytes == nil {
-		m.bytes = make([]byte, 0, (size+8)*(m.left+1))
-	}
-	at := len(m.bytes)
-	m.bytes = m.bytes[:at+size]
-	*dst = append(m.bytes[at:at:at+size], b...)
 }
 
 // command begins a command of so many words.
@@ -391,14 +371,13 @@ func number(b []byte) (n int, ok bool) {
 }
 
 // record takes a value: a record, or nil where there is none.
-func (c *readerConn) record(dst *[]byte, room *memory) error {
+func (c *readerConn) record(dst *[]byte, slab *online.Slab) error {
 	n, err := c.line('$')
 	if err != nil {
 		return err
 	}
 	if n < 0 {
-		*dst = nil
-		room.left--
+		slab.None(dst)
 		return nil
 	}
 	if have := len(c.in) - c.at; have < n+2 {
@@ -406,7 +385,7 @@ func (c *readerConn) record(dst *[]byte, room *memory) error {
 			return err
 		}
 	}
-	room.copy(dst, c.in[c.at:c.at+n])
+	slab.Copy(dst, c.in[c.at:c.at+n])
 	c.at += n + 2
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"github.com/forebay/forebay/online"
 )
 
 // readers are those of the servers that are masters, each under its client.
@@ -115,10 +117,10 @@ func (s *Store) getShard(ctx context.Context, p *shardPart, keys []string, dst [
 		c.word(keys[i])
 	}
 	err = c.send()
-	room := memory{left: len(p.keys)}
+	slab := online.Slab{Left: len(p.keys)}
 	for n := 0; n < len(p.keys) && err == nil; n++ {
 		i := p.keys[n]
-		if err = c.record(&dst[i], &room); errors.Is(err, errReply) {
+		if err = c.record(&dst[i], &slab); errors.Is(err, errReply) {
 			p.left, err = append(p.left, i), nil
 		}
 	}
