@@ -45,12 +45,14 @@ lint-setup:
 	@test -x $(GOLANGCI) && $(GOLANGCI) version | grep -q '$(GOLANGCI_VERSION:v%=%)' || GOBIN=$(CACHE)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 
 BENCH_JSON ?= $(CACHE)/bench
-bench-short: ## short runs of forebay bench lookup and materialize; their JSON goes to BENCH_JSON
+bench-short: ## short runs of forebay bench; their JSON goes to BENCH_JSON
 	mkdir -p $(BENCH_JSON)
 	go build -o $(BENCH_JSON)/forebay ./cmd/forebay
-	$(BENCH_JSON)/forebay --json bench lookup --duration 1s --format json,msgpack --shapes 1x50,100x50 --entities 2000 > $(BENCH_JSON)/lookup.json
+	$(BENCH_JSON)/forebay --json bench lookup --duration 1s --format json,msgpack,arrow --shapes 1x50,100x50 --entities 2000 > $(BENCH_JSON)/lookup.json
 	$(BENCH_JSON)/forebay --json bench lookup --duration 1s --shapes 100x50 --entities 2000 --embedded > $(BENCH_JSON)/lookup-embedded.json
 	$(BENCH_JSON)/forebay --json bench materialize --duration 1s --entities 20000 > $(BENCH_JSON)/materialize.json
+	$(BENCH_JSON)/forebay --json bench pit --rows 200000 --spine 20000 > $(BENCH_JSON)/pit.json
+	$(BENCH_JSON)/forebay --json bench stream --events 50000 --duration 1s --embedded > $(BENCH_JSON)/stream.json
 	rm $(BENCH_JSON)/forebay
 
 bench: ## Go benchmarks; figures on this machine
