@@ -104,7 +104,7 @@ func wholeNumber(lit []byte) (int64, error) {
 		return 0, fmt.Errorf("Value out of range: %s", short(lit))
 	case f != math.Trunc(f):
 		return 0, fmt.Errorf("%s is not a whole number", short(lit))
-	case math.Abs(f) > 1<<53 && !bytes.Equal(significant(lit), significant(strconv.AppendFloat(nil, f, 'e', -1, 64))):
+	case math.Abs(f) >= 1<<53 && !bytes.Equal(significant(lit), significant(strconv.AppendFloat(nil, f, 'e', -1, 64))):
 		return 0, fmt.Errorf("%s is not a number that a float can hold", short(lit))
 	}
 	return int64(f), nil
