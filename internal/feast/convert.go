@@ -248,6 +248,19 @@ func typeOf(f field) (t feature.Type, ok bool, note string) {
 	return t, false, ""
 }
 
+// typeName is what Feast's Python calls a type that is not carried over.
+func typeName(valueType uint64) string {
+	names := map[uint64]string{
+		19: "Null", 20: "Map", 21: "Array(Map)", 22: "Set(Bytes)", 23: "Set(String)", 24: "Set(Int32)", 25: "Set(Int64)", 26: "Set(Float64)", 27: "Set(Float32)",
+		28: "Set(Bool)", 29: "Set(UnixTimestamp)", 33: "Array(Json)", 34: "Struct", 35: "Array(Struct)", 40: "Set(Uuid)", 41: "Set(TimeUuid)",
+		42: "Array(Array)", 43: "Set(Set)", 45: "Array(Decimal)", 46: "Set(Decimal)", 47: "ScalarMap",
+	}
+	if name, ok := names[valueType]; ok {
+		return name
+	}
+	return fmt.Sprintf("number %d of Feast's", valueType)
+}
+
 var aggregateFunctions = map[string]string{
 	"sum": "sum", "count": "count", "mean": "mean", "avg": "mean", "min": "min", "max": "max", "std": "stddev", "stddev": "stddev", "var": "variance", "variance": "variance",
 	"count_distinct": "distinct_count", "nunique": "distinct_count", "first": "first", "last": "last",
@@ -325,10 +338,13 @@ func (c *converter) viewColumns(v view, out *viewOut, keys map[string]bool) (col
 		case keys[f.name]:
 			continue
 		case !ok:
-			c.lost(kind, v.name, "the feature %s has a type that there is not here (number %d of Feast's): it is left out", f.name, f.valueType)
+			c.lost(kind, v.name, "the feature %s has a type that there is not here (%s): it is left out", f.name, typeName(f.valueType))
 			continue
 		case note != "":
 			c.changed(kind, v.name, "the feature %s %s", f.name, note)
+		}
+		if f.metric != "" {
+			c.lost(kind, v.name, "the feature %s has the vector_search_metric %s, which is dropped: there is no search by vector here", f.name, f.metric)
 		}
 		name := add(f.name, t)
 		out.names[f.name] = name
@@ -468,6 +484,9 @@ func (c *converter) outsides(out *sourceOut, name string, stream, batch *source)
 		switch stream.kind {
 		case kafkaSource:
 			out.topic, out.format = stream.topic, map[uint64]string{1: "avro", 2: "protobuf", 3: "json"}[stream.format]
+			if stream.watermark > 0 {
+				c.changed(kind, name, "its watermark_delay_threshold (%s) is dropped: an event counts however late it is", duration(stream.watermark))
+			}
 			if stream.servers != "" && !slices.Contains(c.brokers, stream.servers) {
 				c.brokers = append(c.brokers, stream.servers)
 			}

@@ -71,6 +71,7 @@ type field struct {
 	name, description string
 	valueType         uint64
 	vector            bool
+	metric            string // of vector search, "" for none
 	length            uint64
 }
 
@@ -133,6 +134,7 @@ type source struct {
 	table     string // of a warehouse
 	servers   string // of Kafka
 	topic     string
+	watermark int64  // seconds by which events may be late; 0 for none
 	format    uint64 // field number in StreamFormat: 1 Avro, 2 Protobuf, 3 JSON
 	schema    []field
 	batch     *source
@@ -260,6 +262,8 @@ func decodeField(b []byte) (f field, err error) {
 			f.description = v.text()
 		case 5:
 			f.vector = v.number != 0
+		case 6:
+			f.metric = v.text()
 		case 7:
 			f.length = v.number
 		}
@@ -492,6 +496,8 @@ func decodeSource(b []byte) (s source, err error) {
 						s.format = uint64(n) //nolint:gosec // a field number
 						return nil
 					})
+				case 4:
+					s.watermark = seconds(v)
 				}
 				return nil
 			})

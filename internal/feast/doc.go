@@ -29,8 +29,10 @@
 //	DataSource           type = 1, field_mapping = 2, timestamp_field = 3,
 //	                     created_timestamp_column = 5, options = 11 to 35, name = 20,
 //	                     description = 23, tags = 24, owner = 25, batch_source = 26
+//	 Kafka's options     servers = 1, topic = 2, message_format = 3,
+//	                     watermark_delay_threshold = 4
 //	Feature              name = 1, value_type = 2, description = 4, vector_index = 5,
-//	                     vector_length = 7
+//	                     vector_search_metric = 6, vector_length = 7
 //	Aggregation          column = 1, function = 2, time_window = 3,
 //	                     slide_interval = 4, name = 5
 //

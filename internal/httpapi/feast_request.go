@@ -1,8 +1,10 @@
 package httpapi
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,7 +13,6 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/forebay/forebay/internal/api"
-	"github.com/forebay/forebay/internal/jsonscan"
 )
 
 // feastError is an error as Feast's server answers it: a list of details (422,
@@ -21,7 +22,8 @@ type feastError struct {
 	status  int
 	class   string // of Python, in feast.errors; "" for none
 	message string
-	details []feastDetail
+	plain   bool // the message is FastAPI's own {"detail":"…"}
+	details feastDetails
 }
 
 func (e *feastError) Error() string { return e.message }
@@ -32,6 +34,46 @@ type feastDetail struct {
 	Loc   []any           `json:"loc"` // strings and numbers
 	Msg   string          `json:"msg"`
 	Input json.RawMessage `json:"input"`
+	Ctx   *feastContext   `json:"ctx,omitempty"`
+}
+
+type feastContext struct {
+	Error string `json:"error"`
+}
+
+// feastDetails are the mistakes in a body, in the order of its fields' declaration.
+type feastDetails []feastDetail
+
+const (
+	// maxEcho is how much of a wrong input is sent back.
+	maxEcho = 1 << 10
+	// maxDetails is how many mistakes are told: an answer should not be far longer than its request.
+	maxDetails = 100
+)
+
+func (d *feastDetails) add(kind, msg string, input []byte, loc ...any) {
+	if len(*d) == maxDetails {
+		return
+	}
+	if len(input) == 0 || len(input) > maxEcho || !json.Valid(input) {
+		input = []byte("null")
+	}
+	*d = append(*d, feastDetail{Type: kind, Loc: append([]any{"body"}, loc...), Msg: msg, Input: input})
+}
+
+// err is nil where there are no mistakes.
+func (d feastDetails) err() error {
+	if len(d) == 0 {
+		return nil
+	}
+	return &feastError{status: http.StatusUnprocessableEntity, message: d[0].Msg, details: d}
+}
+
+// invalid is the one mistake of a body whose shape is wrong.
+func invalid(kind, msg string, input []byte, loc ...any) *feastError {
+	var d feastDetails
+	d.add(kind, msg, input, loc...)
+	return &feastError{status: http.StatusUnprocessableEntity, message: msg, details: d}
 }
 
 // feastClass is the body of an error that the client raises as an exception of its own.
@@ -49,14 +91,20 @@ func feastAnswer(f *failure) (int, any) {
 		return f.status, f.wire.Message
 	case e.details != nil:
 		return e.status, struct {
-			Detail []feastDetail `json:"detail"`
+			Detail feastDetails `json:"detail"`
 		}{e.details}
+	case e.plain:
+		return e.status, struct {
+			Detail string `json:"detail"`
+		}{e.message}
 	case e.class != "":
-		text, err := json.Marshal(feastClass{"feast.errors", e.class, e.message})
-		if err != nil {
+		var text bytes.Buffer
+		enc := json.NewEncoder(&text)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(feastClass{"feast.errors", e.class, e.message}); err != nil {
 			return e.status, e.message
 		}
-		return e.status, string(text)
+		return e.status, strings.TrimSuffix(text.String(), "\n")
 	}
 	return e.status, e.message
 }
@@ -73,190 +121,173 @@ func feastBad(message string) *feastError {
 	return &feastError{status: http.StatusBadRequest, message: message}
 }
 
-// maxEcho is how much of a wrong input is sent back.
-const maxEcho = 1 << 10
-
-// invalid is a mistake in the body's shape.
-func invalid(kind, msg string, input []byte, loc ...any) *feastError {
-	if len(input) == 0 || len(input) > maxEcho || !json.Valid(input) {
-		input = []byte("null")
-	}
-	return &feastError{
-		status: http.StatusUnprocessableEntity, message: msg,
-		details: []feastDetail{{Type: kind, Loc: append([]any{"body"}, loc...), Msg: msg, Input: input}},
-	}
-}
-
-// feastBody reads the body of a Feast request as FastAPI does: it must be JSON by its Content-Type.
-func (s *Server) feastBody(c echo.Context, buf []byte) ([]byte, error) {
-	body, err := readBody(c, buf, s.cfg.MaxBody, s.cfg.BodyTimeout)
+// feastBody reads the body of a Feast request as FastAPI does: it must be JSON by its
+// Content-Type, whatever parameters that has. buf is the memory to read into, and in is
+// the part of it with the JSON.
+func (s *Server) feastBody(c echo.Context, buf []byte) (body, in []byte, err error) {
+	body, err = readBody(c, buf, s.cfg.MaxBody, s.cfg.BodyTimeout)
 	if err != nil {
-		return body, err
+		return body, nil, err
 	}
 	if len(body) == 0 {
-		return body, invalid("missing", "Field required", nil)
+		return body, nil, invalid("missing", "Field required", nil)
 	}
-	t := mediaType(c.Request().Header.Get("Content-Type"))
+	t, _, _ := strings.Cut(c.Request().Header.Get("Content-Type"), ";")
+	t = strings.ToLower(strings.TrimSpace(t))
 	if t != api.TypeJSON && !(strings.HasPrefix(t, "application/") && strings.HasSuffix(t, "+json")) {
 		text, merr := json.Marshal(string(body[:min(len(body), maxEcho)]))
 		if merr != nil {
 			text = nil
 		}
-		return body, invalid("model_attributes_type", "Input should be a valid dictionary or object to extract fields from", text)
+		return body, nil, notADictionary(text)
 	}
-	return body, nil
+	in, err = feastJSON(body)
+	return body, in, err
 }
 
-// feastRequest is the body of POST /get-online-features.
-type feastRequest struct {
-	service  string
-	features []string
-	entities []feastColumn
-	full     bool
-	metadata bool
+func notADictionary(input []byte) *feastError {
+	return invalid("model_attributes_type", "Input should be a valid dictionary or object to extract fields from", input)
 }
 
-// feastColumn is one member of "entities": an array of values, as it is written.
-type feastColumn struct {
-	name   string
-	values []byte
+// feastForm is a body that is an object, and the mistakes in it: as with pydantic, all of
+// them are told at once.
+type feastForm struct {
+	body     []byte
+	members  []feastMember
+	mistakes feastDetails
 }
 
-// gives reports whether entities have a column of a name.
-func (r *feastRequest) gives(name string) bool {
-	return slices.ContainsFunc(r.entities, func(in feastColumn) bool { return in.name == name })
+// feastMember is a member of an object: its value as it is written.
+type feastMember struct {
+	name  string
+	value []byte
 }
 
-// parseFeastRequest reads what pydantic would: unknown fields are ignored, of a
-// field that is there twice the last counts.
-func parseFeastRequest(body []byte) (r feastRequest, err error) {
-	var s jsonscan.Scanner
-	err = s.Reset(body)
-	if err == nil {
-		err = r.read(&s, body)
+func newFeastForm(body []byte) (*feastForm, error) {
+	members, ok, err := feastMembers(body)
+	if err == nil && !ok {
+		err = notADictionary(bytes.TrimSpace(body))
 	}
-	var syntax *jsonscan.SyntaxError
-	if errors.As(err, &syntax) {
-		return r, invalid("json_invalid", "JSON decode error: "+syntax.Msg, []byte("{}"), syntax.Offset)
-	}
-	return r, err
+	return &feastForm{body: body, members: members}, err
 }
 
-func (r *feastRequest) read(s *jsonscan.Scanner, body []byte) error {
-	k, err := s.Peek()
+// feastMembers takes an object apart. A name that is there twice keeps its first place
+// and has its last value; ok is false where there is no object.
+func feastMembers(raw []byte) (members []feastMember, ok bool, err error) {
+	s, err := feastScanner(raw)
 	if err != nil {
-		return err
-	}
-	if k != jsonscan.Object {
-		input, err := s.Skip()
-		if err == nil {
-			err = s.End()
-		}
-		if err != nil {
-			return err
-		}
-		return invalid("model_attributes_type", "Input should be a valid dictionary or object to extract fields from", input)
+		return nil, false, err
 	}
 	if err := s.OpenObject(); err != nil {
-		return err
+		return nil, false, nil //nolint:nilerr // it is another kind of value: feastJSON has read it
 	}
-	fields := map[string][]byte{}
+	at := map[string]int{}
 	for {
 		key, more, err := s.Key()
-		if err != nil {
-			return err
+		if err != nil || !more {
+			return members, true, err
 		}
-		if !more {
-			break
+		i, twice := at[string(key)]
+		if !twice {
+			i = len(members)
+			at[string(key)] = i
+			members = append(members, feastMember{name: string(key)})
 		}
-		if fields[string(key)], err = s.Skip(); err != nil {
-			return err
+		if members[i].value, err = s.Skip(); err != nil {
+			return nil, true, err
 		}
 	}
-	if err := s.End(); err != nil {
-		return err
-	}
-	return r.fields(fields, body)
 }
 
-func (r *feastRequest) fields(fields map[string][]byte, body []byte) error {
-	entities, ok := fields["entities"]
-	if !ok {
-		return invalid("missing", "Field required", body, "entities")
-	}
-	if err := r.readEntities(entities); err != nil {
-		return err
-	}
-	if raw, ok := fields["feature_service"]; ok && string(raw) != "null" {
-		text, err := feastText(raw, "feature_service")
-		if err != nil {
-			return err
-		}
-		r.service = text
-	}
-	if raw, ok := fields["features"]; ok {
-		elements, ok := feastList(raw)
-		if !ok {
-			return invalid("list_type", "Input should be a valid list", raw, "features")
-		}
-		for i, e := range elements {
-			text, err := feastText(e, "features", i)
-			if err != nil {
-				return err
-			}
-			r.features = append(r.features, text)
-		}
-	}
-	for name, to := range map[string]*bool{"full_feature_names": &r.full, "include_feature_view_version_metadata": &r.metadata} {
-		if raw, ok := fields[name]; ok {
-			on, err := feastBool(raw, name)
-			if err != nil {
-				return err
-			}
-			*to = on
+// field is the value of a member of the body, nil where there is none.
+func (f *feastForm) field(name string) []byte {
+	for _, m := range f.members {
+		if m.name == name {
+			return m.value
 		}
 	}
 	return nil
 }
 
-func (r *feastRequest) readEntities(raw []byte) error {
-	var s jsonscan.Scanner
-	if err := s.Reset(raw); err != nil {
-		return err
+// required is a field without which there is a mistake.
+func (f *feastForm) required(name string) []byte {
+	raw := f.field(name)
+	if raw == nil {
+		f.mistakes.add("missing", "Field required", f.body, name)
 	}
-	if err := s.OpenObject(); err != nil {
-		return invalid("dict_type", "Input should be a valid dictionary", raw, "entities")
-	}
-	for {
-		key, more, err := s.Key()
-		if err != nil || !more {
-			return err
-		}
-		name := string(key)
-		values, err := s.Skip()
-		if err != nil {
-			return err
-		}
-		if values[0] != '[' {
-			return invalid("list_type", "Input should be a valid list", values, "entities", name)
-		}
-		at := len(r.entities)
-		for i := range r.entities { // a name that is there twice keeps its first place, and its last values
-			if r.entities[i].name == name {
-				at = i
-			}
-		}
-		if at == len(r.entities) {
-			r.entities = append(r.entities, feastColumn{})
-		}
-		r.entities[at] = feastColumn{name, values}
-	}
+	return raw
 }
 
-// feastList takes an array apart; it is valid JSON.
+func (f *feastForm) text(raw []byte, loc ...any) string {
+	if raw[0] != '"' {
+		f.mistakes.add("string_type", "Input should be a valid string", raw, loc...)
+		return ""
+	}
+	s, err := feastScanner(raw)
+	if err != nil {
+		return ""
+	}
+	text, err := s.Text()
+	if err != nil { // half of a surrogate pair, which is no text
+		f.mistakes.add("string_unicode", "Input should be a valid string, unable to parse raw data as a unicode string", nil, loc...)
+	}
+	return string(text)
+}
+
+// dictionary is an object's members.
+func (f *feastForm) dictionary(raw []byte, name string) ([]feastMember, error) {
+	members, ok, err := feastMembers(raw)
+	if err == nil && !ok {
+		f.mistakes.add("dict_type", "Input should be a valid dictionary", raw, name)
+	}
+	return members, err
+}
+
+// list is an array's elements.
+func (f *feastForm) list(raw []byte, loc ...any) [][]byte {
+	elements, ok := feastList(raw)
+	if !ok {
+		f.mistakes.add("list_type", "Input should be a valid list", raw, loc...)
+	}
+	return elements
+}
+
+// boolean reads a bool as pydantic's lax mode does; none is false.
+func (f *feastForm) boolean(name string) bool {
+	raw := f.field(name)
+	if raw == nil {
+		return false
+	}
+	text := string(raw)
+	if raw[0] == '"' {
+		text = strings.ToLower(f.text(raw, name))
+	} else if n, err := strconv.ParseFloat(text, 64); err == nil {
+		switch {
+		case n == 0 || n == 1:
+			return n == 1
+		case n != math.Trunc(n) || n < -1<<63 || n >= 1<<63:
+			f.mistakes.add("bool_type", "Input should be a valid boolean", raw, name)
+			return false
+		}
+	}
+	switch text {
+	case "true", "yes", "on", "t", "y", "1":
+		return true
+	case "false", "no", "off", "f", "n", "0":
+		return false
+	}
+	if strings.IndexByte("[{nNI", raw[0]) >= 0 {
+		f.mistakes.add("bool_type", "Input should be a valid boolean", raw, name)
+	} else {
+		f.mistakes.add("bool_parsing", "Input should be a valid boolean, unable to interpret input", raw, name)
+	}
+	return false
+}
+
+// feastList takes an array apart; ok is false where there is none.
 func feastList(raw []byte) (elements [][]byte, ok bool) {
-	var s jsonscan.Scanner
-	if s.Reset(raw) != nil || s.OpenArray() != nil {
+	s, err := feastScanner(raw)
+	if err != nil || s.OpenArray() != nil {
 		return nil, false
 	}
 	for {
@@ -272,38 +303,45 @@ func feastList(raw []byte) (elements [][]byte, ok bool) {
 	}
 }
 
-func feastText(raw []byte, loc ...any) (string, error) {
-	if raw[0] != '"' {
-		return "", invalid("string_type", "Input should be a valid string", raw, loc...)
-	}
-	var s jsonscan.Scanner
-	if err := s.Reset(raw); err != nil {
-		return "", err
-	}
-	b, err := s.Text()
-	return string(b), err
+// feastRequest is the body of POST /get-online-features.
+type feastRequest struct {
+	service  string
+	features []string
+	entities []feastMember // their values are arrays
+	full     bool
+	metadata bool
 }
 
-// feastBool reads a bool as pydantic's lax mode does.
-func feastBool(raw []byte, name string) (bool, error) {
-	text := string(raw)
-	if raw[0] == '"' {
-		unquoted, err := feastText(raw, name)
-		if err != nil {
-			return false, err
+// gives reports whether entities have a column of a name.
+func (r *feastRequest) gives(name string) bool {
+	return slices.ContainsFunc(r.entities, func(in feastMember) bool { return in.name == name })
+}
+
+// parseFeastRequest reads what pydantic would: fields that are not known are ignored.
+func parseFeastRequest(body []byte) (r feastRequest, err error) {
+	f, err := newFeastForm(body)
+	if err != nil {
+		return r, err
+	}
+	if raw := f.required("entities"); raw != nil {
+		if r.entities, err = f.dictionary(raw, "entities"); err != nil {
+			return r, err
 		}
-		text = strings.ToLower(unquoted)
-	} else if f, err := strconv.ParseFloat(text, 64); err == nil && (f == 0 || f == 1) {
-		return f == 1, nil
+		for _, in := range r.entities {
+			if in.value[0] != '[' {
+				f.mistakes.add("list_type", "Input should be a valid list", in.value, "entities", in.name)
+			}
+		}
 	}
-	switch text {
-	case "true", "yes", "on", "t", "y", "1":
-		return true, nil
-	case "false", "no", "off", "f", "n", "0":
-		return false, nil
+	if raw := f.field("feature_service"); raw != nil && string(raw) != "null" {
+		r.service = f.text(raw, "feature_service")
 	}
-	if strings.ContainsAny(text[:min(1, len(text))], "[{n") && raw[0] != '"' {
-		return false, invalid("bool_type", "Input should be a valid boolean", raw, name)
+	if raw := f.field("features"); raw != nil {
+		for i, e := range f.list(raw, "features") {
+			r.features = append(r.features, f.text(e, "features", i))
+		}
 	}
-	return false, invalid("bool_parsing", "Input should be a valid boolean, unable to interpret input", raw, name)
+	r.full = f.boolean("full_feature_names")
+	r.metadata = f.boolean("include_feature_view_version_metadata")
+	return r, f.mistakes.err()
 }

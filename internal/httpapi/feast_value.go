@@ -100,27 +100,144 @@ func wholeNumber(lit []byte) (int64, error) {
 	}
 	f, err := jsonscan.ParseFloat64(lit)
 	switch {
-	case err != nil || math.Abs(f) > 1<<53:
-		return 0, fmt.Errorf("%s is too large for a key that is written as a float", short(lit))
+	case err != nil || math.Abs(f) >= 1<<63:
+		return 0, fmt.Errorf("Value out of range: %s", short(lit))
 	case f != math.Trunc(f):
 		return 0, fmt.Errorf("%s is not a whole number", short(lit))
+	case math.Abs(f) >= 1<<53 && !bytes.Equal(significant(lit), significant(strconv.AppendFloat(nil, f, 'e', -1, 64))):
+		return 0, fmt.Errorf("%s is not a number that a float can hold", short(lit))
 	}
 	return int64(f), nil
 }
 
+// significant are the digits of a number's literal without zeros around them.
+func significant(lit []byte) []byte {
+	if e := bytes.IndexAny(lit, "eE"); e >= 0 {
+		lit = lit[:e]
+	}
+	return bytes.Trim(bytes.ReplaceAll(lit, []byte("."), nil), "-0")
+}
+
+// appendFeastField reads the value of a request field. Python computes with bools as with
+// numbers, and for Feast NaN is no value.
+func appendFeastField(s *jsonscan.Scanner, c *feature.Column) error {
+	k, err := s.Peek()
+	if err != nil {
+		return err
+	}
+	if c.Type.Kind != feature.Float64 && c.Type.Kind != feature.Int64 {
+		return appendJSON(s, c)
+	}
+	switch k {
+	case jsonscan.True, jsonscan.False:
+		b, err := s.Bool()
+		if err != nil {
+			return err
+		}
+		n := int64(0)
+		if b {
+			n = 1
+		}
+		if c.Type.Kind == feature.Int64 {
+			c.Append(feature.OfInt64(n))
+		} else {
+			c.Append(feature.OfFloat64(float64(n)))
+		}
+		return nil
+	case jsonscan.Number:
+		lit, err := s.Literal()
+		if err != nil {
+			return err
+		}
+		if string(lit) == pythonNaN {
+			c.AppendNull()
+			return nil
+		}
+		if c.Type.Kind == feature.Int64 {
+			n, err := wholeNumber(lit)
+			if err != nil {
+				return err
+			}
+			c.Append(feature.OfInt64(n))
+			return nil
+		}
+		c.Append(feature.OfFloat64(pythonFloat(lit)))
+		return nil
+	}
+	return appendJSON(s, c)
+}
+
+const pythonNaN = "NaN"
+
+// pythonFloat is float() of a number: one past the end is infinite.
+func pythonFloat(lit []byte) float64 {
+	f, err := strconv.ParseFloat(string(lit), 64)
+	if err != nil && !errors.Is(err, strconv.ErrRange) { // never: a scanner has read it
+		return math.NaN()
+	}
+	return f
+}
+
+// appendPlain appends what Python calls JSON as JSON: numbers that JSON has not become strings.
+func appendPlain(dst, raw []byte) []byte {
+	quoted := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case quoted && c == '\\':
+			dst = append(dst, c)
+			i++
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == 'N':
+			dst = append(dst, `"NaN"`...)
+			i += len("NaN") - 1
+			continue
+		case c == 'I':
+			dst = append(dst, `"Infinity"`...)
+			i += len("Infinity") - 1
+			continue
+		case c == '-' && raw[i+1] == 'I':
+			dst = append(dst, `"-Infinity"`...)
+			i += len("-Infinity") - 1
+			continue
+		}
+		dst = append(dst, raw[i])
+	}
+	return dst
+}
+
+// appendFeastEcho appends a value that nothing reads as Feast gives it back.
+func appendFeastEcho(dst, raw []byte) []byte {
+	if missing(raw) {
+		return append(dst, "null"...)
+	}
+	if f, err := strconv.ParseFloat(string(raw), 64); errors.Is(err, strconv.ErrRange) && bytes.ContainsAny(raw, ".eE") {
+		return feature.OfFloat64(f).AppendJSON(dst)
+	}
+	return appendPlain(dst, raw)
+}
+
+// missing reports whether a value is null or, which is the same to Feast, NaN.
+func missing(raw []byte) bool { return raw[0] == 'n' || raw[0] == 'N' }
+
 // pythonNumber is str() of a number.
 func pythonNumber(lit []byte) ([]byte, error) {
-	if !bytes.ContainsAny(lit, ".eE") {
+	if !bytes.ContainsAny(lit, ".eENI") {
 		if string(lit) == "-0" {
 			lit = lit[1:]
 		}
 		return lit, nil
 	}
-	f, err := jsonscan.ParseFloat64(lit)
-	if err != nil {
-		return nil, fmt.Errorf("%s is out of range", short(lit))
-	}
-	if abs := math.Abs(f); abs != 0 && (abs < 1e-4 || abs >= 1e16) {
+	f := pythonFloat(lit)
+	switch abs := math.Abs(f); {
+	case math.IsNaN(f):
+		return nil, errors.New("NaN is no key")
+	case math.IsInf(f, 1):
+		return []byte("inf"), nil
+	case math.IsInf(f, -1):
+		return []byte("-inf"), nil
+	case abs != 0 && (abs < 1e-4 || abs >= 1e16):
 		return strconv.AppendFloat(nil, f, 'e', -1, 64), nil
 	}
 	return feature.AppendFloatJSON(nil, f, 64), nil

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,7 +75,11 @@ func (s *Server) answerError(c echo.Context, f *failure, describe answer) {
 	if status == http.StatusUnauthorized {
 		c.Response().Header().Set("WWW-Authenticate", "Bearer")
 	}
-	if err := c.JSON(status, body); err != nil {
+	c.Response().Header().Set("Content-Type", api.TypeJSON)
+	c.Response().WriteHeader(status)
+	enc := json.NewEncoder(c.Response())
+	enc.SetEscapeHTML(false) // it is no page, and messages quote what was sent
+	if err := enc.Encode(body); err != nil {
 		s.log.DebugContext(c.Request().Context(), "an error's answer was not sent", "error", err)
 	}
 }

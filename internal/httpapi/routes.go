@@ -18,6 +18,7 @@ type route struct {
 	describe     answer // of errors
 	open         bool   // needs no API key
 	bounded      bool   // counts towards MaxConcurrent
+	feast        bool   // is one of Feast's, whose other methods and paths are answered as there
 }
 
 func (s *Server) table(metrics *prometheus.Registry) []route {
@@ -32,9 +33,9 @@ func (s *Server) table(metrics *prometheus.Registry) []route {
 		{method: http.MethodGet, path: "/v1/datasets/{id}/data", handle: s.datasetData, describe: plainError},
 		{method: http.MethodGet, path: "/v1/registry/{kind}", handle: s.definitions, describe: plainError},
 		{method: http.MethodGet, path: "/v1/registry/{kind}/{name}", handle: s.definition, describe: plainError},
-		{method: http.MethodPost, path: "/get-online-features", handle: s.getOnlineFeatures, describe: feastAnswer, bounded: true},
-		{method: http.MethodPost, path: "/push", handle: s.feastPush, describe: feastAnswer, bounded: true},
-		{method: http.MethodGet, path: "/health", handle: s.feastHealth, describe: feastAnswer, open: true},
+		{method: http.MethodPost, path: "/get-online-features", handle: s.getOnlineFeatures, describe: feastAnswer, bounded: true, feast: true},
+		{method: http.MethodPost, path: "/push", handle: s.feastPush, describe: feastAnswer, bounded: true, feast: true},
+		{method: http.MethodGet, path: "/health", handle: s.feastHealth, describe: feastAnswer, open: true, feast: true},
 		{method: http.MethodGet, path: "/healthz", handle: s.alive, describe: plainError, open: true},
 		{method: http.MethodGet, path: "/readyz", handle: s.ready, describe: plainError, open: true},
 		{method: http.MethodGet, path: "/metrics", handle: echo.WrapHandler(scrape), describe: plainError},
@@ -56,13 +57,32 @@ func (s *Server) routes(metrics *prometheus.Registry) {
 		}
 		h = s.observe(r.path, r.describe, h)
 		path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
-		e.Add(r.method, path, h)
-		if r.path == "/get-online-features" {
-			e.Add(r.method, path+"/", h) // FastAPI redirects there; some clients rely on it
+		if r.feast {
+			e.Any(path, s.observe("unknown", feastDetailAnswer, otherMethod(r.method)))
+			e.Any(path+"/", s.observe(r.path, r.describe, withoutSlash(r.path)))
 		}
+		e.Add(r.method, path, h)
 	}
 	e.HTTPErrorHandler = s.unrouted()
 	s.echo = e
+}
+
+// otherMethod refuses what a route of Feast's does not take, OPTIONS too.
+func otherMethod(allowed string) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Response().Header().Set("Allow", allowed)
+		return echo.ErrMethodNotAllowed
+	}
+}
+
+// withoutSlash sends a client to the path that it meant, as FastAPI does.
+func withoutSlash(path string) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		if query := c.Request().URL.RawQuery; query != "" {
+			return c.Redirect(http.StatusTemporaryRedirect, path+"?"+query)
+		}
+		return c.Redirect(http.StatusTemporaryRedirect, path)
+	}
 }
 
 // unrouted answers requests that no route takes.

@@ -119,8 +119,8 @@ func TestPush(t *testing.T) {
 		}
 	}
 
-	res = ask(t, s.Handler(), http.MethodPost, "/push", `{"push_source_name":"customers","df":{"customer_id":["a","b"],"age":[1,null]},"to":"online_and_offline","allow_registry_cache":true}`)
-	if want := []string{`{"customer_id":"a","age":1}`, `{"customer_id":"b","age":null}`}; res.Code != 200 || res.Body.Len() != 0 || !slices.Equal(pushed, want) {
+	res = ask(t, s.Handler(), http.MethodPost, "/push", `{"push_source_name":"customers","df":{"customer_id":["a","b"],"age":[1,null],"conv_rate":[0.5,2]},"to":"online_and_offline","allow_registry_cache":true}`)
+	if want := []string{`{"customer_id":"a","age":1,"conv_rate":0.5}`, `{"customer_id":"b","age":null,"conv_rate":2}`}; res.Code != 200 || res.Body.Len() != 0 || !slices.Equal(pushed, want) {
 		t.Errorf("%d %s: the engine was given %v", res.Code, res.Body, pushed)
 	}
 	for _, tc := range []struct {
@@ -131,8 +131,8 @@ func TestPush(t *testing.T) {
 		{`{"push_source_name":"nobody","df":{"a":[1]}}`, 422, "PushSourceNotFoundException"},
 		{`{"df":{"a":[1]}}`, 422, `"missing"`}, {`{"push_source_name":"customers"}`, 422, `"missing"`}, {`[]`, 422, "model_attributes_type"}, {`{`, 422, "json_invalid"},
 		{`{"push_source_name":"customers","df":[]}`, 422, "dict_type"}, {`{"push_source_name":"customers","df":{"a":[1],"b":[]}}`, 400, "same length"},
-		{`{"push_source_name":"customers","df":{"a":1}}`, 400, "not a list"}, {`{"push_source_name":"customers","df":{"a":[1]},"to":"moon"}`, 400, "moon is not"},
-		{`{"push_source_name":"customers","df":{"broken":[1]}}`, 400, "want an int64"}, {`{"push_source_name":"customers","df":{"a":[1,2,3,4]}}`, 400, "more than 3"},
+		{`{"push_source_name":"customers","df":{"a":1}}`, 400, "give lists of values"}, {`{"push_source_name":"customers","df":{"a":[1]},"to":"moon"}`, 400, "moon is not"},
+		{`{"push_source_name":"customers","df":{"customer_id":["broken"],"age":[1],"conv_rate":[1]}}`, 400, "want an int64"}, {`{"push_source_name":"customers","df":{"a":[1,2,3,4]}}`, 400, "more than 3"},
 	} {
 		if res := ask(t, s.Handler(), http.MethodPost, "/push", tc.body); res.Code != tc.status || !strings.Contains(res.Body.String(), tc.want) {
 			t.Errorf("%s: %d %s", tc.body, res.Code, res.Body)

@@ -83,6 +83,7 @@ type Scanner struct {
 	depth  int
 	begun  uint64 // bit d: the container at depth d has had an element
 	object uint64 // bit d: the container at depth d is an object
+	nan    bool   // NaN and the infinities are numbers
 }
 
 // Reset starts to read data. The scanner rewrites escaped strings in place: data
@@ -100,6 +101,10 @@ func (s *Scanner) Reset(data []byte) error {
 	}
 	return nil
 }
+
+// AllowNaN takes NaN, Infinity and -Infinity for numbers until the next Reset: Python
+// writes them so. Literal returns them as they are.
+func (s *Scanner) AllowNaN() { s.nan = true }
 
 // Offset is the number of bytes read so far.
 func (s *Scanner) Offset() int { return s.pos }
@@ -137,6 +142,9 @@ func (s *Scanner) Peek() (Kind, error) {
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		return Number, nil
 	default:
+		if s.nan && (c == 'N' || c == 'I') {
+			return Number, nil
+		}
 		r, _ := utf8.DecodeRune(s.data[s.pos:])
 		return 0, s.fail(fmt.Sprintf("%q where a value should begin", r))
 	}
@@ -336,7 +344,10 @@ func (s *Scanner) Literal() ([]byte, error) {
 	switch {
 	case s.pos < len(s.data) && s.data[s.pos] == '0':
 		s.pos++
-	case !s.digits():
+	case s.digits():
+	case s.nan && s.noDigits(start):
+		return s.data[start:s.pos], nil
+	default:
 		return nil, s.fail("want a digit")
 	}
 	if s.pos < len(s.data) && s.data[s.pos] == '.' {
@@ -369,6 +380,18 @@ func (s *Scanner) digits() bool {
 		s.pos++
 	}
 	return s.pos > start
+}
+
+// noDigits reads NaN or, also after a minus, Infinity.
+func (s *Scanner) noDigits(start int) bool {
+	rest := s.data[s.pos:]
+	switch {
+	case bytes.HasPrefix(rest, []byte("Infinity")):
+		s.pos += len("Infinity")
+	case bytes.HasPrefix(rest, []byte("NaN")) && s.pos == start:
+		s.pos += len("NaN")
+	}
+	return len(rest) > len(s.data)-s.pos
 }
 
 // ErrRange says that a number is too large for its type.

@@ -49,6 +49,39 @@ func TestText(t *testing.T) {
 	}
 }
 
+func TestAllowNaN(t *testing.T) {
+	var s Scanner
+	if err := s.Reset([]byte(`[NaN, Infinity,-Infinity,1]`)); err != nil {
+		t.Fatal(err)
+	}
+	s.AllowNaN()
+	whole := s
+	if _, err := whole.Skip(); err != nil {
+		t.Error(err)
+	}
+	if err := s.OpenArray(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"NaN", "Infinity", "-Infinity", "1"} {
+		more, err := s.More()
+		if !more || err != nil {
+			t.Fatal(more, err)
+		}
+		if got, err := s.Literal(); err != nil || string(got) != want {
+			t.Errorf("%s = %s, %v", want, got, err)
+		}
+	}
+	for _, wrong := range []string{"-NaN", "Nan", "Infinit", "-", "[NaN.5]", "[NaN1]"} {
+		if err := s.Reset([]byte(wrong)); err != nil {
+			t.Fatal(err)
+		}
+		s.AllowNaN()
+		if _, err := s.Skip(); err == nil {
+			t.Errorf("%s was taken", wrong)
+		}
+	}
+}
+
 func TestMistakes(t *testing.T) {
 	for _, tc := range []struct{ in, want string }{
 		{``, "ends too early"}, {`{`, "ends too early"}, {`[1,]`, "where a value should begin"}, {`[1 2]`, "want ','"},
