@@ -71,7 +71,7 @@ func TestAllowNaN(t *testing.T) {
 			t.Errorf("%s = %s, %v", want, got, err)
 		}
 	}
-	for _, wrong := range []string{"-NaN", "Nan", "Infinit", "-", "[NaN.5]", "[NaN1]"} {
+	for _, wrong := range []string{"-NaN", "Nan", "Infin", "-", "[NaN.5]", "[NaN1]"} {
 		if err := s.Reset([]byte(wrong)); err != nil {
 			t.Fatal(err)
 		}

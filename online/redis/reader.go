@@ -323,7 +323,7 @@ func (c *readerConn) send() error {
 // line takes the line that begins a reply: it must be of the kind that is wanted, and has a number unless that is '+'. The
 // error is errReply where Redis answers with an error, all of which was taken then.
 func (c *readerConn) line(kind byte) (n int, err error) {
-	end, from := -1, 0
+	var end, from int
 	for {
 		if end = bytes.IndexByte(c.in[c.at+from:], '\n'); end >= 0 {
 			end += from
