@@ -20,7 +20,7 @@ import (
 )
 
 // Records are read over connections of this package's own, in the way that takes least: a command written whole by one
-// call, a reply taken in one piece of memory, nothing made for a key. The client says where
+// call, a reply read through one buffer, nothing made for a key. The client says where
 // servers are and makes the connections; and whatever is not a plain reply (an error of any kind, a
 // connection that breaks) is left to it: the keys are asked for again by way of it, with
 // its retries, redirections and words.
