@@ -57,6 +57,9 @@ func (s *Server) routes(metrics *prometheus.Registry) {
 		h = s.observe(r.path, r.describe, h)
 		path := strings.NewReplacer("{", ":", "}", "").Replace(r.path)
 		e.Add(r.method, path, h)
+		if r.method == http.MethodGet {
+			e.Add(http.MethodHead, path, h) // net/http leaves the body out; load balancers probe so
+		}
 		if r.path == "/get-online-features" {
 			e.Add(r.method, path+"/", h) // FastAPI redirects there; some clients rely on it
 		}

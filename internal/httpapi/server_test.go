@@ -546,6 +546,33 @@ func TestUnrouted(t *testing.T) {
 	}
 }
 
+// HEAD is GET without the body.
+func TestHead(t *testing.T) {
+	e := newCompatEngine(t)
+	addr := start(t, newTestServer(t, Config{}, e))
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/health", "/openapi.json", "/v1/registry/sources", "/v1/datasets", "/nothing", "/v1/features"} {
+		var got [2]*http.Response
+		for i, ask := range []func(string) (*http.Response, error){client.Get, client.Head} {
+			res, err := ask("http://" + addr + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			if err != nil || i == 1 && len(body) > 0 {
+				t.Errorf("%s: %q, %v", path, body, err)
+			}
+			_ = res.Body.Close()
+			got[i] = res
+		}
+		if got[0].StatusCode != got[1].StatusCode || got[0].Header.Get("Content-Type") != got[1].Header.Get("Content-Type") {
+			t.Errorf("%s: GET %d %v, HEAD %d %v", path, got[0].StatusCode, got[0].Header, got[1].StatusCode, got[1].Header)
+		}
+	}
+}
+
 func TestMetricsOfRoutes(t *testing.T) {
 	s := newTestServer(t, Config{}, newCompatEngine(t))
 	ask(t, s.Handler(), http.MethodPost, "/v1/features", lookup1001)
