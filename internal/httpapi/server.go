@@ -136,7 +136,8 @@ type Server struct {
 	answers sync.Pool // of *answerBuffer
 	shapes  answerShapes
 
-	deadlines deadlines // of lookups
+	deadlines deadlines     // of lookups
+	grace     time.Duration // drainGrace outside tests
 
 	mu      sync.Mutex
 	server  *http.Server
@@ -160,7 +161,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("http server: %w", err)
 	}
-	s := &Server{cfg: o.Config.withDefaults(), engine: o.Engine, log: o.Log, http: metrics}
+	s := &Server{cfg: o.Config.withDefaults(), engine: o.Engine, log: o.Log, http: metrics, grace: drainGrace}
 	s.slots = make(chan struct{}, s.cfg.MaxConcurrent)
 	s.deadlines.timeout = s.cfg.RequestTimeout
 	if s.cfg.RateLimit > 0 {
@@ -204,7 +205,7 @@ func (s *Server) Start(ctx context.Context, listen string) (net.Addr, error) {
 	}
 	s.front = plainhttp.New(plainhttp.Options{
 		Handler: s.echo, Targets: plainTargets, Log: s.log,
-		HeaderTimeout: s.cfg.HeaderTimeout, IdleTimeout: s.cfg.IdleTimeout, DrainGrace: drainGrace,
+		HeaderTimeout: s.cfg.HeaderTimeout, IdleTimeout: s.cfg.IdleTimeout, DrainGrace: s.grace,
 	})
 	s.front.Attach(s.server)
 	s.deadlines.serve(s.front.Context())

@@ -171,6 +171,7 @@ func restarts(t *testing.T, h2 bool) {
 	engine := newCompatEngine(t)
 	serve := func(addr string) (*Server, string) {
 		s := newTestServer(t, Config{}, engine)
+		s.grace = 5 * time.Second // no client is that slow; a connection ends with its next answer
 		a, err := s.Start(t.Context(), addr)
 		if err != nil {
 			t.Fatal(err)
