@@ -21,36 +21,53 @@ func (c *cli) getExplained(ctx context.Context, a *app.App, o app.GetOptions) er
 		return c.document(x)
 	}
 	for i := range x.Features {
-		f := &x.Features[i]
-		style := yellow
-		if f.Status == "PRESENT" {
-			style = green
-		}
-		c.printf("%s  %s  %s\n", c.paint(c.stdout, bold, f.Name), f.Value, c.paint(c.stdout, style, f.Status))
-		if f.EventTime != nil {
-			c.printf("  event      %s, %s before %s\n", *f.EventTime, span(time.Duration(*f.AgeSeconds*float64(time.Second))), x.Instant)
-		}
-		if f.Expr != "" {
-			c.printf("  computed   %s:%s = %s\n", f.View, f.Feature, f.Expr)
-		}
-		if w := f.Window; w != nil {
-			c.printf("  window     %s of %s, %s\n", w.Function, cmp.Or(w.Column, "rows"), windowText(w))
-		}
-		if len(f.Inputs) > 0 {
-			c.printf("  from       %s\n", strings.Join(f.Inputs, ", "))
-		}
-		if f.Record != nil {
-			c.printf("%s", explainedRecord(f.Record))
-		}
+		c.explained(&x.Features[i], x.Instant, "")
 	}
 	return nil
 }
 
-func windowText(w *api.ExplainedWindow) string {
-	if w.From == nil {
-		return "all events up to " + w.To
+// explained prints a value, where it comes from, and below it what it was computed from.
+func (c *cli) explained(f *api.ExplainedFeature, instant, indent string) {
+	if f.Request {
+		c.printf("%s%s  %s  a field of the request\n", indent, c.paint(c.stdout, bold, f.Name), f.Value)
+		return
 	}
-	return fmt.Sprintf("events after %s up to %s: %d hops of %s", *w.From, w.To, w.Hops, w.Hop)
+	style := yellow
+	if f.Status == "PRESENT" {
+		style = green
+	}
+	c.printf("%s%s  %s  %s\n", indent, c.paint(c.stdout, bold, f.Name), f.Value, c.paint(c.stdout, style, f.Status))
+	if f.EventTime != nil {
+		c.printf("%s  event      %s, %s before %s\n", indent, *f.EventTime, span(time.Duration(*f.AgeSeconds*float64(time.Second))), instant)
+	}
+	if f.Expr != "" {
+		c.printf("%s  computed   %s:%s = %s\n", indent, f.View, f.Feature, f.Expr)
+	}
+	if w := f.Window; w != nil {
+		c.printf("%s  window     %s of %s, %s\n", indent, w.Function, cmp.Or(w.Column, "rows"), windowText(w))
+	}
+	if f.Record != nil {
+		for line := range strings.Lines(explainedRecord(f.Record)) {
+			c.printf("%s%s", indent, line)
+		}
+	}
+	if len(f.Inputs) > 0 {
+		c.printf("%s  from       %s\n", indent, strings.Join(f.Inputs, ", "))
+	}
+	for i := range f.From {
+		c.explained(&f.From[i], instant, indent+"    ")
+	}
+}
+
+func windowText(w *api.ExplainedWindow) string {
+	text := "all events up to " + w.To
+	if w.From != nil {
+		text = fmt.Sprintf("events after %s up to %s, by hops of %s", *w.From, w.To, w.Hop)
+	}
+	if w.Hops != nil {
+		text += fmt.Sprintf(": %d merged", *w.Hops)
+	}
+	return text
 }
 
 func explainedRecord(r *api.ExplainedRecord) string {
@@ -67,10 +84,14 @@ func explainedRecord(r *api.ExplainedRecord) string {
 	switch {
 	case !r.Found:
 		b.WriteString("             there is none\n")
-	case r.Epoch != nil:
-		fmt.Fprintf(&b, "             %d bytes, every event before offset %d of epoch %d\n", r.Bytes, *r.NextOffset, *r.Epoch)
 	case r.Error != "":
 		fmt.Fprintf(&b, "             %d bytes that cannot be read: %s\n", r.Bytes, r.Error)
+	case r.Epoch != nil:
+		fmt.Fprintf(&b, "             %d bytes", r.Bytes)
+		if r.EventTime != nil {
+			fmt.Fprintf(&b, ", newest event %s", *r.EventTime)
+		}
+		fmt.Fprintf(&b, "; built anew at %s, every event before offset %d is in it\n", *r.Epoch, *r.NextOffset)
 	default:
 		fmt.Fprintf(&b, "             %d bytes, event %s, ingested %s\n", r.Bytes, *r.EventTime, *r.IngestedAt)
 		if r.Offset != nil {

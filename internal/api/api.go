@@ -159,8 +159,10 @@ type Datasets struct {
 
 // Check is one thing that readiness depends on.
 type Check struct {
-	Name  string `json:"name"` // "online", "offline", "registry"
-	OK    bool   `json:"ok"`
+	Name string `json:"name"` // "online", "offline", "registry"
+	OK   bool   `json:"ok"`
+	// Stale says that the online store is away and that lookups are answered with values of earlier.
+	Stale bool   `json:"stale,omitempty"`
 	Error string `json:"error,omitempty"`
 }
 

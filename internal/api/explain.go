@@ -12,6 +12,7 @@ type Explanation struct {
 
 // ExplainedFeature is one value and where it comes from: a record of a view, or an expression over others.
 type ExplainedFeature struct {
+	// Name is that of the answer; of an input its reference, "view:feature", or the name of a request field.
 	Name      string          `json:"name"`
 	Value     json.RawMessage `json:"value"`
 	Status    string          `json:"status"`
@@ -19,15 +20,20 @@ type ExplainedFeature struct {
 	// AgeSeconds is how old the value is at the instant; null where there is none.
 	AgeSeconds *float64 `json:"age_seconds"`
 	// View and Feature are what was asked for; Expr is how it is computed from the source's row, or from Inputs.
-	View    string `json:"view"`
-	Feature string `json:"feature"`
+	// A request field has neither.
+	View    string `json:"view,omitempty"`
+	Feature string `json:"feature,omitempty"`
+	// Request says that it is a field of the request, with the value that was given.
+	Request bool   `json:"request,omitempty"`
 	Expr    string `json:"expr,omitempty"`
 	// Record is the record that it was read from; null for an on-demand feature.
 	Record *ExplainedRecord `json:"record,omitempty"`
 	// Window is what the value aggregates; null of a view without aggregations.
 	Window *ExplainedWindow `json:"window,omitempty"`
-	// Inputs are what an on-demand feature was computed from: "view.feature", or the name of a request field.
-	Inputs []string `json:"inputs,omitempty"`
+	// Inputs are what an on-demand feature was computed from: "view:feature", or the name of a request field. From
+	// explains each, in the same order.
+	Inputs []string           `json:"inputs,omitempty"`
+	From   []ExplainedFeature `json:"from,omitempty"`
 }
 
 // ExplainedWindow is a window at the instant of the lookup: the events later than From, up to To.
@@ -36,10 +42,12 @@ type ExplainedWindow struct {
 	Column   string `json:"column,omitempty"`
 	Length   string `json:"length"`
 	Hop      string `json:"hop"`
-	// From and Hops, the number of hops merged, are left out of a lifetime.
+	// From is left out of a lifetime.
 	From *string `json:"from,omitempty"`
 	To   string  `json:"to"`
-	Hops int64   `json:"hops_merged,omitempty"`
+	// Hops is how many pieces of the record were merged, those that hold events: each is a hop, or several where a longer window
+	// needs no finer ones. 0 without a record; left out where the record cannot be read.
+	Hops *int `json:"hops_merged,omitempty"`
 }
 
 // ExplainedRecord is a record of the online store.
@@ -55,7 +63,8 @@ type ExplainedRecord struct {
 	Found bool   `json:"found"`
 	Bytes int    `json:"bytes,omitempty"`
 	// Kind is the first byte: 1 for a newest row, 2 and 3 for windows.
-	Kind       int     `json:"kind,omitempty"`
+	Kind int `json:"kind,omitempty"`
+	// EventTime is that of the row, or of the newest event in the windows.
 	EventTime  *string `json:"event_timestamp,omitempty"`
 	IngestedAt *string `json:"ingested_at,omitempty"`
 	// Partition and Offset are those of the Kafka record that wrote it; or Row is the row's position in a file
@@ -64,9 +73,10 @@ type ExplainedRecord struct {
 	Offset    *int64  `json:"offset,omitempty"`
 	Row       *int64  `json:"row,omitempty"`
 	TakenIn   *string `json:"taken_in,omitempty"`
-	// Epoch and NextOffset are those of a record of windows: it holds every event before that offset.
-	Epoch      *int64 `json:"epoch,omitempty"`
-	NextOffset *int64 `json:"next_offset,omitempty"`
+	// Epoch, when the view's windows were built anew, and NextOffset are those of a record of windows: it holds every
+	// event before that offset.
+	Epoch      *string `json:"epoch,omitempty"`
+	NextOffset *int64  `json:"next_offset,omitempty"`
 	// Error is why the record cannot be read; its values are INVALID.
 	Error string `json:"error,omitempty"`
 }

@@ -24,6 +24,7 @@ type engine struct {
 	store   online.Store
 	lookups online.Store // store, or a cache of it
 	serving atomic.Pointer[serving]
+	reached atomic.Pointer[time.Time] // when the online store answered last
 }
 
 var _ httpapi.Engine = (*engine)(nil)
@@ -86,6 +87,8 @@ func (e *engine) refreshLive(ctx context.Context, head *registry.Revision) (chan
 	if err != nil {
 		return false, err
 	}
+	now := e.app.wall()
+	e.reached.Store(&now)
 	if s := e.serving.Load(); s != nil && s.head.ID == head.ID && maps.Equal(s.live, live) {
 		return false, nil
 	}
@@ -215,19 +218,40 @@ func (e *engine) RebuildDataset(ctx context.Context, id string, out httpapi.Data
 
 // Ready implements httpapi.Engine.
 func (e *engine) Ready(ctx context.Context) []api.Check {
-	check := func(name string, err error) api.Check {
-		c := api.Check{Name: name, OK: err == nil}
-		if err != nil {
-			c.Error = err.Error()
-		}
-		return c
-	}
 	_, headErr := e.app.Head(ctx)
 	off, offErr := e.app.offlineStore(ctx)
 	if offErr == nil {
 		offErr = off.Ping(ctx)
 	}
-	return []api.Check{check("online", e.store.Ping(ctx)), check("offline", offErr), check("registry", headErr)}
+	return []api.Check{e.readyOnline(ctx), check("offline", offErr), check("registry", headErr)}
+}
+
+func check(name string, err error) api.Check {
+	c := api.Check{Name: name, OK: err == nil}
+	if err != nil {
+		c.Error = err.Error()
+	}
+	return c
+}
+
+// staleProbe bounds the wait for a store whose absence would not matter: load balancers mostly wait a second.
+const staleProbe = 500 * time.Millisecond
+
+// readyOnline says whether lookups are answered. A server that may answer with values of earlier stays in rotation as
+// long as it can have some: the store is away from its fellows too, mostly, and without any of them nothing is answered.
+func (e *engine) readyOnline(ctx context.Context) api.Check {
+	bound, reached := e.app.env.Online.Cache.MaxStale, e.reached.Load()
+	stale := bound > 0 && reached != nil && e.app.wall().Sub(*reached) < bound
+	if stale {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, staleProbe)
+		defer cancel()
+	}
+	c := check("online", e.store.Ping(ctx))
+	if !c.OK && stale {
+		c.OK, c.Stale = true, true
+	}
+	return c
 }
 
 // notFound says in the server's words that something named does not exist.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,9 +11,11 @@ import (
 	"github.com/forebay/forebay/internal/api"
 	"github.com/forebay/forebay/internal/httpapi"
 	"github.com/forebay/forebay/internal/rowcodec"
+	"github.com/forebay/forebay/materialize/window"
 	"github.com/forebay/forebay/online"
 	"github.com/forebay/forebay/registry"
 	"github.com/forebay/forebay/registry/feature"
+	"github.com/forebay/forebay/registry/nearest"
 	"github.com/forebay/forebay/registry/selection"
 )
 
@@ -35,7 +38,11 @@ func (e *engine) Explain(ctx context.Context, req selection.Request, entity []ht
 	x, err := e.explain(ctx, o)
 	var known *Error
 	if errors.As(err, &known) && (known.Code == codeMissingKey || known.Code == codeMissingField || known.Code == api.CodeWrongType || known.Code == api.CodeUnknownField) {
-		return nil, &httpapi.InputError{Code: known.Code, Message: strings.TrimSpace(known.Error() + ". " + known.Hint)}
+		field := ""
+		if unknown := new(unknownName); errors.As(err, &unknown) {
+			field = unknown.name
+		}
+		return nil, &httpapi.InputError{Code: known.Code, Field: field, Message: strings.TrimSpace(known.Error() + ". " + known.Hint)}
 	}
 	return x, notFound(err)
 }
@@ -49,11 +56,8 @@ func (e *engine) explain(ctx context.Context, o GetOptions) (*api.Explanation, e
 	if err := complete(sel, o.Entity); err != nil {
 		return nil, err
 	}
-	fields := slices.Concat(sel.Keys, sel.Request)
-	for _, p := range o.Entity {
-		if !slices.ContainsFunc(fields, func(f feature.Field) bool { return f.Name == p.Name }) {
-			return nil, &Error{Code: api.CodeUnknownField, Err: fmt.Errorf("%s is neither a key nor a request field of these features", p.Name)}
-		}
+	if err := refuseUnknown(sel, o.Entity); err != nil {
+		return nil, err
 	}
 	keys, err := columns(sel.Keys, o.Entity)
 	if err != nil {
@@ -63,43 +67,149 @@ func (e *engine) explain(ctx context.Context, o GetOptions) (*api.Explanation, e
 	if err != nil {
 		return nil, err
 	}
-	found, err := plan.Lookup(ctx, keys, request, 1)
-	if err != nil {
+	// One lookup gives the values asked for and those of the inputs, so that they fit together.
+	whole, places := withInputs(sel)
+	if plan, err = e.newPlan(plan.Revision(), whole); err != nil {
 		return nil, err
 	}
-	if found.Free != nil {
-		defer found.Free()
-	}
-	records, err := e.records(ctx, sel, keys)
-	if err != nil {
+	x := &explainer{sel: whole, places: places, now: e.app.clock().UnixMicro()}
+	if x.found, err = plan.lookup(ctx, x.now, keys, request, 1); err != nil {
 		return nil, err
 	}
-	x := &api.Explanation{Revision: plan.Revision(), Instant: feature.FormatTimestamp(found.Instant)}
+	if x.found.Free != nil {
+		defer x.found.Free()
+	}
+	if x.records, err = e.records(ctx, sel, keys); err != nil {
+		return nil, err
+	}
+	answer := &api.Explanation{Revision: plan.Revision(), Instant: feature.FormatTimestamp(x.found.Instant)}
 	for i, out := range sel.Outputs {
-		f := api.ExplainedFeature{
-			Name: out.Name, Value: found.Columns[i].Value(0).AppendJSON(nil), Status: found.Statuses[i][0].String(), View: out.View, Feature: out.Feature,
-		}
-		if at := found.EventTimes[i][0]; at != httpapi.NoTime {
-			f.EventTime = instantText(at)
-			age := float64(found.Instant-at) / 1e6
-			f.AgeSeconds = &age
-		}
-		switch from := out.From; {
-		case from.Role >= 0:
-			role := &sel.Roles[from.Role]
-			f.Expr = role.View.View.Features[role.Features[from.Feature]].Expr
-			f.Record = records[from.Role]
-			f.Window = explainedWindow(role.View.View, role.Features[from.Feature], found.Instant)
-		case from.Step >= 0:
-			step := &sel.Steps[from.Step]
-			f.Expr = step.View.Features[step.Feature].Expr
-			for _, in := range step.Program.Inputs() {
-				f.Inputs = append(f.Inputs, in.Name)
-			}
-		}
-		x.Features = append(x.Features, f)
+		answer.Features = append(answer.Features, x.feature(i, out.Name, out.View, out.Feature))
 	}
-	return x, nil
+	return answer, nil
+}
+
+// unknownName is the error of a name that is neither a key nor a request field.
+type unknownName struct{ name string }
+
+func (u *unknownName) Error() string {
+	return fmt.Sprintf("%q is neither a key nor a request field of these features", u.name)
+}
+
+// refuseUnknown refuses what no feature asks for, with what it may have been meant to be.
+func refuseUnknown(sel *selection.Selection, pairs []Pair) error {
+	names := func(fields []feature.Field) (all []string) {
+		for _, f := range fields {
+			all = append(all, f.Name)
+		}
+		return all
+	}
+	keys, request := names(sel.Keys), names(sel.Request)
+	known := slices.Concat(keys, request)
+	for _, p := range pairs {
+		if slices.Contains(known, p.Name) {
+			continue
+		}
+		hint := ""
+		if meant, ok := nearest.Name(p.Name, known); ok {
+			hint = fmt.Sprintf("Did you mean %q?", meant)
+		} else {
+			if len(keys) > 0 {
+				hint = "Keys: " + strings.Join(keys, ", ") + ". "
+			}
+			if len(request) > 0 {
+				hint += "Request fields: " + strings.Join(request, ", ") + "."
+			}
+			hint = cmp.Or(strings.TrimSpace(hint), "They need neither.")
+		}
+		return &Error{Code: api.CodeUnknownField, Err: &unknownName{p.Name}, Hint: hint}
+	}
+	return nil
+}
+
+// withInputs is a selection with the inputs of all its steps as outputs too, and the output of each.
+func withInputs(sel *selection.Selection) (*selection.Selection, map[selection.Column]int) {
+	whole, places := *sel, map[selection.Column]int{}
+	whole.Outputs = slices.Clone(sel.Outputs)
+	for i := range sel.Steps {
+		step := &sel.Steps[i]
+		for j, in := range step.Program.Inputs() {
+			if _, there := places[step.Inputs[j]]; there {
+				continue
+			}
+			places[step.Inputs[j]] = len(whole.Outputs)
+			whole.Outputs = append(whole.Outputs, selection.Output{Name: in.String(), View: in.View, Feature: in.Name, Type: in.Type, From: step.Inputs[j]})
+		}
+	}
+	return &whole, places
+}
+
+// explainer explains the values of one lookup.
+type explainer struct {
+	sel     *selection.Selection     // withInputs
+	places  map[selection.Column]int // the outputs of inputs
+	now     int64
+	found   *httpapi.Found
+	records []foundRecord // of roles
+}
+
+// foundRecord is the record of a role, and the state that it holds.
+type foundRecord struct {
+	*api.ExplainedRecord
+	plan  *window.Plan  // of a windowed view
+	state *window.State // nil where there is none that can be read
+}
+
+// feature explains an output under a name.
+func (x *explainer) feature(at int, name, view, feat string) api.ExplainedFeature {
+	f := api.ExplainedFeature{Name: name, Value: x.found.Columns[at].Value(0).AppendJSON(nil), Status: x.found.Statuses[at][0].String(), View: view, Feature: feat}
+	if t := x.found.EventTimes[at][0]; t != httpapi.NoTime {
+		f.EventTime = instantText(t)
+		age := float64(x.found.Instant-t) / 1e6
+		f.AgeSeconds = &age
+	}
+	switch from := x.sel.Outputs[at].From; {
+	case from.Role >= 0:
+		role, rec := &x.sel.Roles[from.Role], &x.records[from.Role]
+		index := role.Features[from.Feature]
+		f.Expr = role.View.View.Features[index].Expr
+		f.Record = rec.ExplainedRecord
+		f.Window = rec.window(role.View.View, index, x.now)
+	case from.Step >= 0:
+		step := &x.sel.Steps[from.Step]
+		f.Expr = step.View.Features[step.Feature].Expr
+		for i, in := range step.Program.Inputs() {
+			name := in.Name
+			if in.View != "" {
+				name = registry.Ref{View: in.View, Feature: in.Name}.String()
+			}
+			f.Inputs = append(f.Inputs, name)
+			input := x.feature(x.places[step.Inputs[i]], name, in.View, in.Name)
+			if in.View == "" {
+				input.Request, input.Feature = true, ""
+			}
+			f.From = append(f.From, input)
+		}
+	}
+	return f
+}
+
+// window is the window of a view's feature as it was merged; nil of a view without windows.
+func (r *foundRecord) window(v *registry.FeatureView, index int, now int64) *api.ExplainedWindow {
+	if r.state != nil {
+		if newest, any := r.state.Newest(); any {
+			now = max(now, newest)
+		}
+	}
+	w := explainedWindow(v, index, now)
+	if w != nil && r.Error == "" {
+		merged := 0
+		if r.state != nil {
+			merged = r.plan.Merged(r.state, now, index)
+		}
+		w.Hops = &merged
+	}
+	return w
 }
 
 func instantText(micros int64) *string {
@@ -108,8 +218,8 @@ func instantText(micros int64) *string {
 }
 
 // records reads the record of each role.
-func (e *engine) records(ctx context.Context, sel *selection.Selection, keys []*feature.Column) ([]*api.ExplainedRecord, error) {
-	all := make([]*api.ExplainedRecord, len(sel.Roles))
+func (e *engine) records(ctx context.Context, sel *selection.Selection, keys []*feature.Column) ([]foundRecord, error) {
+	all := make([]foundRecord, len(sel.Roles))
 	var asked []online.Key
 	var of []int
 	live := e.serving.Load().live
@@ -133,7 +243,7 @@ func (e *engine) records(ctx context.Context, sel *selection.Selection, keys []*
 			own = append(own, keys[k])
 		}
 		r.Keys = append(r.Keys, '}')
-		all[i] = r
+		all[i].ExplainedRecord = r
 		if entity, whole := feature.AppendKeyRow(nil, own, 0); whole {
 			asked, of = append(asked, online.Key{View: r.View, Generation: r.Generation, Entity: entity}), append(of, i)
 		}
@@ -146,7 +256,7 @@ func (e *engine) records(ctx context.Context, sel *selection.Selection, keys []*
 	}
 	for i, rec := range found {
 		if rec != nil {
-			describeRecord(all[of[i]], &sel.Roles[of[i]], rec)
+			all[of[i]].describe(&sel.Roles[of[i]], rec)
 		}
 	}
 	return all, nil
@@ -165,8 +275,7 @@ func explainedWindow(v *registry.FeatureView, index int, instant int64) *api.Exp
 			return w
 		}
 		hop := int64(v.Hop(length))
-		from := feature.FloorDiv(instant-int64(length), hop) * hop
-		w.Hop, w.From, w.Hops = v.Hop(length).String(), instantText(from), (instant-from+hop-1)/hop
+		w.Hop, w.From = v.Hop(length).String(), instantText(feature.FloorDiv(instant-int64(length), hop)*hop)
 		return w
 	}
 	return nil
@@ -176,33 +285,55 @@ func explainedWindow(v *registry.FeatureView, index int, instant int64) *api.Exp
 // partition of Kafka has as many offsets (docs/decisions/0001).
 const filesSince = 1e14
 
-func describeRecord(to *api.ExplainedRecord, role *selection.Role, rec []byte) {
-	to.Found, to.Bytes = true, len(rec)
+// describe says what a role's record holds.
+func (r *foundRecord) describe(role *selection.Role, rec []byte) {
+	r.Found, r.Bytes = true, len(rec)
 	if len(rec) > 0 {
-		to.Kind = int(rec[0])
+		r.Kind = int(rec[0])
 	}
+	var err error
 	if role.View.View.Windowed() {
-		epoch, offset, _, err := rowcodec.ForWindows(role.View).Decode(rec)
-		if err != nil {
-			to.Error = err.Error()
-			return
-		}
-		to.Epoch, to.NextOffset = &epoch, &offset
-		return
+		err = r.describeWindows(role, rec)
+	} else {
+		err = r.describeRow(role, rec)
 	}
+	if err != nil {
+		r.Error = err.Error()
+	}
+}
+
+func (r *foundRecord) describeWindows(role *selection.Role, rec []byte) error {
+	epoch, offset, encoded, err := rowcodec.ForWindows(role.View).Decode(rec)
+	if err != nil {
+		return err
+	}
+	if r.plan, err = window.ForView(role.View.View); err != nil {
+		return err
+	}
+	state, err := r.plan.Decode(encoded)
+	if err != nil {
+		return err
+	}
+	r.state, r.Epoch, r.NextOffset = state, instantText(epoch), &offset
+	if newest, any := state.Newest(); any {
+		r.EventTime = instantText(newest)
+	}
+	return nil
+}
+
+func (r *foundRecord) describeRow(role *selection.Role, rec []byte) error {
 	if _, err := rowcodec.For(role.View).Open(rec); err != nil {
-		to.Error = err.Error()
-		return
+		return err
 	}
 	v, err := rowcodec.Version(rec)
 	if err != nil {
-		to.Error = err.Error()
-		return
+		return err
 	}
-	to.EventTime, to.IngestedAt = instantText(v.EventTime), instantText(v.IngestedAt)
+	r.EventTime, r.IngestedAt = instantText(v.EventTime), instantText(v.IngestedAt)
 	if v.Minor >= filesSince {
-		to.Row, to.TakenIn = &v.Major, instantText(v.Minor)
+		r.Row, r.TakenIn = &v.Major, instantText(v.Minor)
 	} else {
-		to.Partition, to.Offset = &v.Major, &v.Minor
+		r.Partition, r.Offset = &v.Major, &v.Minor
 	}
+	return nil
 }

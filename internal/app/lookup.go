@@ -32,9 +32,12 @@ func (p *lookupPlan) Revision() string { return p.revision }
 
 // Lookup implements httpapi.Plan.
 func (p *lookupPlan) Lookup(ctx context.Context, keys, request []*feature.Column, rows int) (*httpapi.Found, error) {
-	r, err := lookup.Lookup(ctx, p.engine.lookups, p.compiled, lookup.Request{
-		Keys: keys, Request: request, Rows: rows, Now: p.engine.app.clock().UnixMicro(),
-	})
+	return p.lookup(ctx, p.engine.app.clock().UnixMicro(), keys, request, rows)
+}
+
+// lookup is Lookup at an instant of the clock.
+func (p *lookupPlan) lookup(ctx context.Context, now int64, keys, request []*feature.Column, rows int) (*httpapi.Found, error) {
+	r, err := lookup.Lookup(ctx, p.engine.lookups, p.compiled, lookup.Request{Keys: keys, Request: request, Rows: rows, Now: now})
 	if err != nil {
 		return nil, err
 	}

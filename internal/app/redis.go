@@ -21,7 +21,7 @@ func (a *App) openRedis(ctx context.Context) (*redis.Store, error) {
 	redis.LogTo(a.log)
 	s, err := redis.Open(redis.Options{
 		Project: a.project, Addrs: o.Addrs, Mode: redis.Mode(o.Mode), MasterName: o.MasterName,
-		Username: o.Username, Password: string(o.Password), DB: o.DB, TLS: secure, Hedge: o.Hedge,
+		Username: o.Username, Password: string(o.Password), DB: o.DB, TLS: secure, Hedge: o.Hedge, PoolSize: o.PoolSize,
 	})
 	if err != nil {
 		return nil, &Error{Code: codeBadEnvironment, Err: fmt.Errorf("environment %s: %w", a.env.Name, err)}

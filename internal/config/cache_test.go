@@ -29,6 +29,24 @@ func redisWith(t *testing.T, more string) (Online, error) {
 	return e.Online, nil
 }
 
+func TestPoolSize(t *testing.T) {
+	const redis = `store: redis, addrs: ["h:1"], `
+	if got, err := redisWith(t, redis+`pool_size: 7`); err != nil || got.PoolSize != 7 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for section, want := range map[string]string{
+		redis + `pool_size: 0`:                   "online.pool_size: \"0\" is not a whole number from 1",
+		redis + `pool_size: -3`:                  "online.pool_size",
+		redis + `pool_size: 100000`:              "online.pool_size: \"100000\" is more than 10000",
+		redis + `pool_size: many`:                "a whole number",
+		`store: embedded, path: x, pool_size: 7`: "online.pool_size: is of no use with store embedded",
+	} {
+		if _, err := redisWith(t, section); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", section, err, want)
+		}
+	}
+}
+
 func TestCache(t *testing.T) {
 	const single, sentinel = `store: redis, addrs: ["h:1"], `, `store: redis, addrs: ["h:1"], mode: sentinel, master_name: m, `
 	for section, want := range map[string]Online{

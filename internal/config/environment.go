@@ -65,6 +65,8 @@ type Online struct {
 	Cache      Cache
 	// Hedge is after how long without an answer a read is asked of a replica too; 0 for never.
 	Hedge time.Duration
+	// PoolSize is how many connections to each server lookups use at a time, and as many all else; 0 for the store's default.
+	PoolSize int
 }
 
 // Stream is the Kafka that events come from.

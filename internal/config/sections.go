@@ -62,8 +62,8 @@ func (l *loader) online() (o Online) {
 		l.unused("online", "with store embedded", map[string]bool{
 			"addrs": len(d.Addrs) > 0, "mode": d.Mode != "", "username": d.Username != "", "password": d.Password != "",
 			"tls": d.TLS.Enabled, "master_name": d.MasterName != "", "db": d.DB != 0,
-			"cache": l.declared.Given("online.cache"), "hedge": d.Hedge != "",
-		}, "addrs", "mode", "username", "password", "tls", "master_name", "db", "cache", "hedge")
+			"cache": l.declared.Given("online.cache"), "hedge": d.Hedge != "", "pool_size": d.PoolSize != "",
+		}, "addrs", "mode", "username", "password", "tls", "master_name", "db", "cache", "hedge", "pool_size")
 	case Redis:
 		l.unused("online", "with store redis", map[string]bool{"path": d.Path != ""}, "path")
 		l.redis(&o, d)
@@ -73,8 +73,11 @@ func (l *loader) online() (o Online) {
 
 // given reports whether anything of the online section is written.
 func (l *loader) given(d spec.Online) bool {
-	return d.Store != "" || d.Path != "" || len(d.Addrs) > 0 || d.Mode != "" || d.MasterName != "" || d.DB != 0 || d.Hedge != "" || l.declared.Given("online.cache") || d.Username != "" || d.Password != "" || d.TLS != (spec.TLS{})
+	return d.Store != "" || d.Path != "" || len(d.Addrs) > 0 || d.Mode != "" || d.MasterName != "" || d.DB != 0 || d.Hedge != "" || d.PoolSize != "" || l.declared.Given("online.cache") || d.Username != "" || d.Password != "" || d.TLS != (spec.TLS{})
 }
+
+// maxPoolSize is the greatest number of connections to one Redis that a process may use.
+const maxPoolSize = 10_000
 
 func (l *loader) redis(o *Online, d spec.Online) {
 	o.Addrs = l.addresses("online.addrs", d.Addrs)
@@ -105,6 +108,9 @@ func (l *loader) redis(o *Online, d spec.Online) {
 		if o.DB > 0 {
 			l.mistake("online.db", "%d with mode cluster: a cluster has database 0 alone", o.DB)
 		}
+	}
+	if o.PoolSize = l.count("online.pool_size", d.PoolSize); o.PoolSize > maxPoolSize {
+		l.mistake("online.pool_size", "%q is more than %d: Redis itself lets in 10000 clients unless it is told otherwise", d.PoolSize, maxPoolSize)
 	}
 	l.cache(o)
 	if o.Mode != "" && o.Mode != Sentinel && d.MasterName != "" {

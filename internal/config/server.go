@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/forebay/forebay/registry/feature"
 )
 
 // Server is how the environment is served over HTTP. The zero value is what holds where nothing is given.
@@ -42,21 +40,7 @@ func (l *loader) server() (s Server) {
 	}
 	s.RateLimit = l.count("server.rate_limit", d.RateLimit)
 	s.MaxConcurrent = l.count("server.max_concurrent", d.MaxConcurrent)
-	if d.Timeout != "" {
-		text, ok := l.text("server.timeout", d.Timeout)
-		if !ok {
-			return s
-		}
-		timeout, err := feature.ParseDuration(text)
-		switch {
-		case err != nil:
-			l.mistake("server.timeout", "%v", err)
-		case timeout == 0 || timeout > feature.Hour:
-			l.mistake("server.timeout", "%q: want more than nothing and at most 1h", d.Timeout)
-		default:
-			s.Timeout = time.Duration(timeout) * time.Microsecond
-		}
-	}
+	s.Timeout = l.span("server.timeout", d.Timeout, time.Hour)
 	return s
 }
 

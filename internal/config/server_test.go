@@ -40,6 +40,9 @@ func TestServer(t *testing.T) {
 	if strings.Contains(got.APIKeys[0].String(), "environment") {
 		t.Error("a key is printed")
 	}
+	if got, err := server(t, `{timeout: 50ms}`); err != nil || got.Timeout != 50*time.Millisecond {
+		t.Errorf("%+v, %v", got, err)
+	}
 	for section, want := range map[string]string{
 		`{api_keys: [short]}`:                      "server.api_keys[0]: has 5 characters",
 		`{api_keys: [same-key-1, same-key-1]}`:     "server.api_keys[1]: is there twice",
@@ -48,6 +51,8 @@ func TestServer(t *testing.T) {
 		`{max_concurrent: [1]}`:                    "a whole number",
 		`{timeout: soon}`:                          "server.timeout",
 		`{timeout: 7d}`:                            "at most 1h",
+		`{timeout: 0ms}`:                           "more than nothing",
+		`{timeout: -5ms}`:                          "server.timeout",
 		`{keys: [x]}`:                              "keys",
 		`{api_keys: ["${env:KEY}", "${env:KEY}"]}`: "is there twice",
 	} {

@@ -18,6 +18,9 @@ import (
 // body must arrive within timeout, which observe has set.
 func readBody(c echo.Context, buf []byte, limit int64, timeout time.Duration) ([]byte, error) {
 	req := c.Request()
+	if err := wantPlain(c); err != nil {
+		return buf[:0], err
+	}
 	if req.ContentLength > limit {
 		return buf[:0], tooLarge(req, limit)
 	}
@@ -59,6 +62,17 @@ func tooLarge(req *http.Request, limit int64) error {
 		_, _ = io.CopyN(io.Discard, req.Body, maxRest) // the answer is the same
 	}
 	return &http.MaxBytesError{Limit: limit}
+}
+
+// wantPlain refuses a body that is compressed: what it is once unpacked only its reader would bound.
+func wantPlain(c echo.Context) error {
+	for _, coding := range c.Request().Header["Content-Encoding"] {
+		if coding = strings.TrimSpace(coding); coding != "" && !strings.EqualFold(coding, "identity") {
+			c.Response().Header().Set("Accept-Encoding", "identity")
+			return failed(http.StatusUnsupportedMediaType, api.CodeUnsupportedMedia, "Content-Encoding is %q: send the body as it is", coding)
+		}
+	}
+	return nil
 }
 
 // wantJSON refuses a body that says it is something other than JSON.

@@ -4,10 +4,41 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/forebay/forebay/internal/api"
 )
+
+// TestCompressedBodies are refused by every route that takes a body, with the header that says why.
+func TestCompressedBodies(t *testing.T) {
+	e := newCompatEngine(t)
+	e.push = func(_ string, rows [][]byte) (api.PushAnswer, error) { return api.PushAnswer{Accepted: len(rows)}, nil }
+	s := newTestServer(t, Config{}, e)
+	for path, body := range map[string]string{
+		"/v1/features": lookup1001, "/v1/push/customers": `{"rows":[]}`, "/v1/datasets?service=driver_svc": "a,b\n",
+		"/get-online-features": `{"feature_service":"driver_svc","entities":{"driver_id":[1001]}}`, "/push": `{"push_source_name":"customers","df":{"a":[1]}}`,
+	} {
+		media := api.TypeJSON
+		if strings.HasPrefix(path, "/v1/datasets") {
+			media = api.TypeCSV
+		}
+		for _, coding := range []string{"gzip", "GZIP", "br", "gzip, identity"} {
+			res := ask(t, s.Handler(), http.MethodPost, path, body, "Content-Type", media, "Content-Encoding", coding)
+			if res.Code != http.StatusUnsupportedMediaType || !strings.Contains(res.Body.String(), "Content-Encoding is") || res.Header().Get("Accept-Encoding") != "identity" {
+				t.Errorf("%s with %s: %d %s %v", path, coding, res.Code, res.Body, res.Header())
+			}
+		}
+		if strings.HasPrefix(path, "/v1/datasets") {
+			continue // there is nothing to build here
+		}
+		if res := ask(t, s.Handler(), http.MethodPost, path, body, "Content-Type", media, "Content-Encoding", "Identity"); res.Code != http.StatusOK {
+			t.Errorf("%s with identity: %d %s", path, res.Code, res.Body)
+		}
+	}
+}
 
 // TestTooLargeForClientsThatSendFirst has clients that read the answer only after they have sent a body that is
 // far too large: they get the answer.

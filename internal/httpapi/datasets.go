@@ -32,6 +32,9 @@ const formatsText = api.TypeParquet + ", " + api.TypeArrow + ", " + api.TypeCSV 
 // wait in temporary files, and the answer is sent whole, with the ID in a header.
 func (s *Server) buildDataset(c echo.Context) (err error) {
 	req := c.Request()
+	if err := wantPlain(c); err != nil {
+		return err
+	}
 	in := files.FormatOfMediaType(req.Header.Get("Content-Type"))
 	if in == files.Unknown {
 		return failed(http.StatusUnsupportedMediaType, api.CodeUnsupportedMedia, "Content-Type is %q: a spine is %s", req.Header.Get("Content-Type"), formatsText)

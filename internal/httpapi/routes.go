@@ -62,6 +62,9 @@ func (s *Server) routes(metrics *prometheus.Registry) {
 			e.Any(path+"/", s.observe(r.path, r.describe, withoutSlash(r.path)))
 		}
 		e.Add(r.method, path, h)
+		if r.method == http.MethodGet {
+			e.Add(http.MethodHead, path, h) // net/http leaves the body out; load balancers probe so
+		}
 	}
 	e.HTTPErrorHandler = s.unrouted()
 	s.echo = e

@@ -137,7 +137,8 @@ type Server struct {
 	answers sync.Pool // of *answerBuffer
 	shapes  answerShapes
 
-	deadlines deadlines // of lookups
+	deadlines deadlines     // of lookups
+	grace     time.Duration // drainGrace outside tests
 
 	mu      sync.Mutex
 	server  *http.Server
@@ -149,7 +150,7 @@ type Server struct {
 // plainTargets are the requests that are many and small.
 var plainTargets = []string{"POST " + api.PathFeatures, "POST /get-online-features"}
 
-// drainGrace is for how long Stop answers lookups that were on their way over idle connections.
+// drainGrace is for how long Stop answers requests that were on their way over idle connections.
 const drainGrace = 100 * time.Millisecond
 
 // New makes a server that is not started; its Handler works already.
@@ -161,7 +162,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("http server: %w", err)
 	}
-	s := &Server{cfg: o.Config.withDefaults(), engine: o.Engine, log: o.Log, http: metrics}
+	s := &Server{cfg: o.Config.withDefaults(), engine: o.Engine, log: o.Log, http: metrics, grace: drainGrace}
 	s.slots, s.large = make(chan struct{}, s.cfg.MaxConcurrent), make(chan struct{}, s.cfg.MaxConcurrent)
 	s.deadlines.timeout = s.cfg.RequestTimeout
 	if s.cfg.RateLimit > 0 {
@@ -205,8 +206,9 @@ func (s *Server) Start(ctx context.Context, listen string) (net.Addr, error) {
 	}
 	s.front = plainhttp.New(plainhttp.Options{
 		Handler: s.echo, Targets: plainTargets, Log: s.log,
-		HeaderTimeout: s.cfg.HeaderTimeout, IdleTimeout: s.cfg.IdleTimeout, DrainGrace: drainGrace,
+		HeaderTimeout: s.cfg.HeaderTimeout, IdleTimeout: s.cfg.IdleTimeout, DrainGrace: s.grace,
 	})
+	s.front.Attach(s.server)
 	s.deadlines.serve(s.front.Context())
 	s.serving = make(chan struct{})
 	go func(server *http.Server, front *plainhttp.Front, done chan struct{}) {
@@ -236,9 +238,11 @@ func (s *Server) Stop(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.DrainTimeout)
 	defer cancel()
-	plain := make(chan error, 1)
-	go func() { plain <- s.front.Shutdown(ctx) }()
-	err := errors.Join(s.server.Shutdown(ctx), <-plain)
+	// The front first: it waits until no connection of net/http's is likely to bring one more request.
+	err := s.front.Shutdown(ctx)
+	if left := s.server.Shutdown(ctx); err == nil {
+		err = left
+	}
 	if err != nil {
 		err = fmt.Errorf("http server: requests were cut off: %w", errors.Join(err, s.server.Close(), s.front.Close()))
 	}

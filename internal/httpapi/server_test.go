@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -155,6 +156,97 @@ func TestStopDrains(t *testing.T) {
 		t.Error(err)
 	}
 	wg.Wait()
+}
+
+// A server that is stopped breaks no request that is on its way over a connection that net/http serves: those of
+// chunked bodies, which no client sends a second time, go on through any number of restarts.
+func TestRestartsBreakNothing(t *testing.T) {
+	for name, h2 := range map[string]bool{"http1": false, "h2c": true} {
+		t.Run(name, func(t *testing.T) { restarts(t, h2) })
+	}
+}
+
+func restarts(t *testing.T, h2 bool) {
+	const clients, times, each = 32, 6, 200
+	engine := newCompatEngine(t)
+	serve := func(addr string) (*Server, string) {
+		s := newTestServer(t, Config{}, engine)
+		s.grace = 5 * time.Second // no client is that slow; a connection ends with its next answer
+		a, err := s.Start(t.Context(), addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s, a.String()
+	}
+	s, addr := serve("127.0.0.1:0")
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan struct{})
+	var down sync.Mutex // held while nobody may be listening
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		for {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				return c, err
+			}
+			down.Lock()
+			down.Unlock() //nolint:staticcheck // to wait is all
+		}
+	}
+	var wg sync.WaitGroup
+	for range clients {
+		wg.Go(func() {
+			transport := &http.Transport{DialContext: dial}
+			if h2 {
+				transport.Protocols = new(http.Protocols)
+				transport.Protocols.SetUnencryptedHTTP2(true)
+			}
+			defer transport.CloseIdleConnections()
+			for ctx.Err() == nil {
+				// Over HTTP/2 a GOAWAY says what was not begun, and clients send that again if they can.
+				var body io.Reader = strings.NewReader(lookup1001)
+				if !h2 {
+					body = struct{ io.Reader }{body} // of a length that the client does not know
+				}
+				res, err := (&http.Client{Transport: transport}).Post("http://"+addr+"/v1/features", "application/json", body)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				if _, err := io.Copy(io.Discard, res.Body); err != nil || res.StatusCode != http.StatusOK {
+					t.Errorf("%d, %v", res.StatusCode, err)
+				}
+				_ = res.Body.Close()
+				select {
+				case answered <- struct{}{}:
+				case <-ctx.Done():
+				}
+			}
+		})
+	}
+	for range times {
+		for range each {
+			<-answered
+		}
+		stopped := make(chan error)
+		down.Lock()
+		go func() { stopped <- s.Stop(context.Background()) }()
+		for waiting := true; waiting; {
+			select {
+			case <-answered:
+			case err := <-stopped:
+				if waiting = false; err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		s, _ = serve(addr)
+		down.Unlock()
+	}
+	cancel()
+	wg.Wait()
+	if err := s.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestStopCutsOff(t *testing.T) {
@@ -451,6 +543,33 @@ func TestUnrouted(t *testing.T) {
 		}
 		if tc.want == 405 && res.Header().Get("Allow") == "" {
 			t.Errorf("%s %s: no Allow", tc.method, tc.path)
+		}
+	}
+}
+
+// HEAD is GET without the body.
+func TestHead(t *testing.T) {
+	e := newCompatEngine(t)
+	addr := start(t, newTestServer(t, Config{}, e))
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/health", "/openapi.json", "/v1/registry/sources", "/v1/datasets", "/nothing", "/v1/features"} {
+		var got [2]*http.Response
+		for i, ask := range []func(string) (*http.Response, error){client.Get, client.Head} {
+			res, err := ask("http://" + addr + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(res.Body)
+			if err != nil || i == 1 && len(body) > 0 {
+				t.Errorf("%s: %q, %v", path, body, err)
+			}
+			_ = res.Body.Close()
+			got[i] = res
+		}
+		if got[0].StatusCode != got[1].StatusCode || got[0].Header.Get("Content-Type") != got[1].Header.Get("Content-Type") {
+			t.Errorf("%s: GET %d %v, HEAD %d %v", path, got[0].StatusCode, got[0].Header, got[1].StatusCode, got[1].Header)
 		}
 	}
 }

@@ -15,6 +15,9 @@
 //	               ▼          └──────── next request ────┘
 //	     net/http, for good (Rest)
 //
+// Shutdown lets both kinds of connections end well: what is idle has DrainGrace in which a request that was on its
+// way is answered, and told that it is the last.
+//
 // What differs from net/http: a request's context does not end when its client goes away, only with
 // the server; an answer cannot be streamed.
 package plainhttp

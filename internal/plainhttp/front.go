@@ -25,7 +25,8 @@ type Options struct {
 	// IdleTimeout closes a connection on which nothing is asked.
 	IdleTimeout time.Duration
 	// DrainGrace is for how long after Shutdown a connection that is idle may still bring a
-	// request: one that was on its way is answered and not cut off. 0 closes it at once.
+	// request: one that was on its way is answered and not cut off. 0 closes it at once. It holds for
+	// the connections of Rest too, where their server is attached.
 	DrainGrace time.Duration
 	// Log is told of panics that handlers let through.
 	Log *slog.Logger
@@ -35,15 +36,18 @@ type Options struct {
 type Front struct {
 	o       Options
 	targets []target
-	rest    restListener
+	rest    rest
 	base    context.Context //nolint:containedctx // of requests: it ends with the server
 	end     context.CancelFunc
 
-	closing atomic.Bool
-	serving sync.WaitGroup // connections
+	closing  atomic.Bool    // Serve is to end
+	draining atomic.Bool    // it has, and answers end their connections: not before, or who connects anew might be let in no more
+	serving  sync.WaitGroup // connections
 
 	mu       sync.Mutex
 	listener net.Listener
+	accepted chan struct{} // closed at the end of Serve
+	since    time.Time     // draining
 	conns    map[*conn]struct{}
 }
 
@@ -54,13 +58,9 @@ func New(o Options) *Front {
 		f.targets = append(f.targets, newTarget(name))
 	}
 	f.base, f.end = context.WithCancel(context.Background())
-	f.rest = restListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+	f.rest = newRest()
 	return f
 }
-
-// Rest is the listener from which net/http takes all other connections. Its address is that of
-// the listener that is served.
-func (f *Front) Rest() net.Listener { return &f.rest }
 
 // Context is that of every request served here, and ends with the server.
 func (f *Front) Context() context.Context { return f.base }
@@ -68,10 +68,11 @@ func (f *Front) Context() context.Context { return f.base }
 // Serve accepts connections until Shutdown or Close, and then returns http.ErrServerClosed.
 func (f *Front) Serve(l net.Listener) error {
 	f.mu.Lock()
-	f.listener = l
+	f.listener, f.accepted = l, make(chan struct{})
 	f.mu.Unlock()
+	defer close(f.accepted)
+	defer l.Close()
 	if f.closing.Load() {
-		_ = l.Close()
 		return http.ErrServerClosed
 	}
 	for pause := time.Duration(0); ; {
@@ -103,7 +104,7 @@ func (f *Front) Serve(l net.Listener) error {
 func (f *Front) add(c *conn) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closing.Load() {
+	if f.draining.Load() {
 		return false
 	}
 	f.conns[c] = struct{}{}
@@ -119,10 +120,11 @@ func (f *Front) remove(c *conn) {
 }
 
 // Shutdown stops accepting, lets requests end that are being answered, and those that come
-// within DrainGrace on idle connections; it returns ctx's error if that takes longer.
-// The connections of Rest are net/http's to shut down, at the same time; that closes Rest.
+// within DrainGrace on idle connections; it returns ctx's error if that takes longer. The connections
+// of Rest are waited for in the same way, where their server is attached, and are its own to shut
+// down afterwards: Shutdown of net/http closes at once what is idle.
 func (f *Front) Shutdown(ctx context.Context) error {
-	f.stopAccepting()
+	f.stopAccepting(lastCalls)
 	ended := make(chan struct{})
 	go func() {
 		f.serving.Wait()
@@ -131,15 +133,22 @@ func (f *Front) Shutdown(ctx context.Context) error {
 	select {
 	case <-ended:
 		f.end()
+		f.rest.settle(ctx, f.drainingSince(), f.o.DrainGrace)
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
+func (f *Front) drainingSince() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.since
+}
+
 // Close closes everything at once, and waits for the handlers.
 func (f *Front) Close() error {
-	f.stopAccepting()
+	f.stopAccepting(0)
 	f.end()
 	f.mu.Lock()
 	for c := range f.conns {
@@ -150,16 +159,29 @@ func (f *Front) Close() error {
 	return nil
 }
 
-func (f *Front) stopAccepting() {
+// lastCalls is for how long Shutdown still accepts: who has connected already, and waits to be accepted, would
+// find the connection reset.
+const lastCalls = 5 * time.Millisecond
+
+// stopAccepting ends Serve, after that time if it can, and begins to drain the connections that there are.
+func (f *Front) stopAccepting(after time.Duration) {
+	f.mu.Lock()
+	f.closing.Store(true)
+	l, accepted := f.listener, f.accepted
+	f.mu.Unlock()
+	if l != nil {
+		if d, ok := l.(interface{ SetDeadline(t time.Time) error }); !ok || after == 0 || d.SetDeadline(time.Now().Add(after)) != nil {
+			_ = l.Close()
+		}
+		<-accepted
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closing.Swap(true) {
+	if f.draining.Swap(true) {
 		return
 	}
-	if f.listener != nil {
-		_ = f.listener.Close()
-	}
-	until := time.Now().Add(f.o.DrainGrace)
+	f.since = time.Now()
+	until := f.since.Add(f.o.DrainGrace)
 	for c := range f.conns {
 		c.drain(until)
 	}
@@ -282,7 +304,7 @@ func bareEnd(b []byte) bool {
 func (c *conn) rest(idle bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.idle = idle; idle && c.f.closing.Load() {
+	if c.idle = idle; idle && c.f.draining.Load() {
 		_ = c.net.SetReadDeadline(time.Now().Add(c.f.o.DrainGrace))
 	}
 }
@@ -325,7 +347,6 @@ func (c *conn) answer(n int) bool {
 		c.req.Body = http.NoBody
 	}
 	c.out.reset()
-	c.out.last = c.f.closing.Load()
 	c.f.o.Handler.ServeHTTP(&c.out, c.req)
 	left := c.body.left
 	if left > int64(c.in.Buffered()) { // the handler did not want it, and nor do we wait for it
@@ -380,60 +401,3 @@ func (b *body) Read(p []byte) (int, error) {
 
 // Close implements io.Closer.
 func (*body) Close() error { return nil }
-
-// restListener gives connections to net/http.
-type restListener struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-// give hands over a connection, with what was read of it.
-func (f *Front) give(c *conn) bool {
-	b, _ := c.in.Peek(c.in.Buffered())
-	_ = c.net.SetDeadline(time.Time{})
-	select {
-	case f.rest.conns <- &begunConn{Conn: c.net, begun: bytes.Clone(b)}:
-		return true
-	case <-f.rest.closed:
-	case <-f.base.Done():
-	}
-	return false
-}
-
-func (l *restListener) close() { l.once.Do(func() { close(l.closed) }) }
-
-// Accept implements net.Listener.
-func (l *restListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *restListener) Close() error {
-	l.close()
-	return nil
-}
-
-// Addr implements net.Listener.
-func (*restListener) Addr() net.Addr { return &net.TCPAddr{} }
-
-// begunConn is a connection of which something was read.
-type begunConn struct {
-	net.Conn
-	begun []byte
-}
-
-// Read implements net.Conn.
-func (c *begunConn) Read(p []byte) (int, error) {
-	if len(c.begun) > 0 {
-		n := copy(p, c.begun)
-		c.begun = c.begun[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"reflect"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -58,6 +59,7 @@ func start(t testing.TB, h http.Handler, targets ...string) *stack {
 		server: &http.Server{Handler: h, ReadHeaderTimeout: time.Second},
 		addr:   l.Addr().String(),
 	}
+	s.front.Attach(s.server)
 	for _, serve := range []func() error{func() error { return s.front.Serve(l) }, func() error { return s.server.Serve(s.front.Rest()) }} {
 		s.done.Go(func() {
 			if err := serve(); !errors.Is(err, http.ErrServerClosed) {
@@ -238,7 +240,18 @@ func FuzzHead(f *testing.F) {
 	})
 }
 
+// TestShutdown: on the connections of net/http too, a request that was on its way is answered, and the client told
+// that it is the last.
 func TestShutdown(t *testing.T) {
+	for name, request := range map[string]string{
+		"Plain":   post + "Host: h\r\nContent-Length: 0\r\n\r\n",
+		"NetHTTP": post + "Host: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) { shutdown(t, request) })
+	}
+}
+
+func shutdown(t *testing.T, request string) {
 	leaks := goleak.IgnoreCurrent()
 	entered, leave := make(chan struct{}, 1), make(chan struct{})
 	s := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -246,7 +259,6 @@ func TestShutdown(t *testing.T) {
 		<-leave
 		_, _ = io.WriteString(w, "done")
 	}), "POST /p")
-	const request = post + "Host: h\r\nContent-Length: 0\r\n\r\n"
 	dial := func() net.Conn {
 		c, err := net.Dial("tcp", s.addr)
 		if err != nil {
@@ -287,6 +299,9 @@ func TestShutdown(t *testing.T) {
 			break
 		}
 		_ = c.Close()
+	}
+	for !s.front.draining.Load() {
+		runtime.Gosched()
 	}
 	ask(idle) // it was on its way
 	<-entered

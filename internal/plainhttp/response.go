@@ -147,7 +147,7 @@ func (w *response) appendHead(length int64) {
 		b = append(b, "\r\nContent-Length: "...)
 		b = strconv.AppendInt(b, length, 10)
 	}
-	if w.last {
+	if w.last = w.last || w.c.f.draining.Load(); w.last {
 		b = append(b, "\r\nConnection: close"...)
 	}
 	w.head = append(b, "\r\n\r\n"...)

@@ -215,6 +215,20 @@ func (p *Plan) Values(s *State, t int64, scratch *Scratch, dst []feature.Value) 
 	return dst, found
 }
 
+// Merged is how many tiles Values merges for an output at an instant: those in its window that hold events.
+func (p *Plan) Merged(s *State, t int64, output int) (tiles int) {
+	if s.any {
+		t = max(t, s.newest)
+	}
+	tail := p.windows[p.outputs[output].window].tail(t)
+	for _, level := range s.levels {
+		for i := len(level) - 1; i >= 0 && level[i].start >= tail; i-- {
+			tiles++
+		}
+	}
+	return tiles
+}
+
 // Scratch is memory that Values uses; keep one per goroutine. The zero Scratch is ready for use.
 type Scratch struct {
 	plan  *Plan

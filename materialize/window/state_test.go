@@ -13,6 +13,40 @@ import (
 	"github.com/forebay/forebay/registry/feature"
 )
 
+// Merged counts what Values merges: nothing of an empty state, each hop with events in the window, and what an older
+// window has in coarser ones.
+func TestMerged(t *testing.T) {
+	const minute = int64(feature.Minute)
+	p, err := Compile([]Aggregation{{Func: Count, Input: -1, Where: -1, By: -1, Windows: []Window{
+		{Length: feature.Hour, Hop: feature.Minute}, {Length: feature.Day, Hop: 5 * feature.Minute}, {Length: feature.Lifetime},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var s State
+	merged := func(at int64) (n [3]int) {
+		for i := range n {
+			n[i] = p.Merged(&s, at, i)
+		}
+		return n
+	}
+	if got := merged(0); got != [3]int{} {
+		t.Errorf("nothing was seen, and %v merged", got)
+	}
+	for _, m := range []int64{-3000, -601, -600, -599, -61, -30, -30, -1, 0} { // minutes; two are of one hop, and three of one of 5
+		p.Add(&s, Row{Version: feature.Version{EventTime: m*minute - 1}})
+	}
+	if got, want := merged(0), [3]int{3, 6, 7}; got != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if got, want := merged(2*60*minute), [3]int{0, 6, 7}; got != want {
+		t.Errorf("two hours later %v, want %v", got, want)
+	}
+	if got, want := merged(-24*60*minute), merged(-1); got != want {
+		t.Errorf("before the newest event %v, want that of the newest, %v", got, want)
+	}
+}
+
 // event is what the oracle knows of a row: the columns are n int64, x float64,
 // s string, ok bool (the condition).
 type event struct {

@@ -37,7 +37,7 @@ func hintOf(err error) string {
 	case goredis.IsClusterDownError(err):
 		return "the cluster lacks a shard"
 	case goredis.IsMaxClientsError(err):
-		return "it has too many clients; raise its maxclients or lower pool_size"
+		return "it has too many clients; raise its maxclients, or lower online.pool_size in forebay.yaml"
 	case goredis.HasErrorPrefix(err, "MISCONF"):
 		return "it refuses writes because it cannot save them to disk"
 	case goredis.HasErrorPrefix(err, "WRONGTYPE"):

@@ -67,6 +67,7 @@ type Online struct {
 	TLS        TLS
 	Cache      Cache
 	Hedge      string // a duration, after which a replica is asked too
+	PoolSize   string // a number: connections to each server
 }
 
 // Cache is what a process keeps of what it has read from Redis.
@@ -182,6 +183,7 @@ func (r environmentReader) online(o *object) {
 	r.text(o, in, "password", &r.Online.Password)
 	r.tls(o, in, &r.Online.TLS)
 	r.text(o, in, "hedge", &r.Online.Hedge)
+	r.number(o, in, "pool_size", &r.Online.PoolSize)
 	if p, ok := r.section(o, in, "cache"); ok {
 		r.number(p, in+"cache.", "max_bytes", &r.Online.Cache.MaxBytes)
 		r.text(p, in+"cache.", "max_age", &r.Online.Cache.MaxAge)
