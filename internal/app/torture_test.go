@@ -108,6 +108,7 @@ func newTorture(t *testing.T, brokers *testenv.Brokers, online string) *torture 
 		t.Fatal(err)
 	}
 	project := strings.ToLower("t" + w.topic[max(0, len(w.topic)-8):])
+	w.project.Name = project // which its records say
 	write(t, filepath.Join(w.dir, "forebay.yaml"), fmt.Sprintf(`version: 1
 project: %s
 environments:
