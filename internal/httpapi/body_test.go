@@ -19,7 +19,7 @@ func TestCompressedBodies(t *testing.T) {
 	s := newTestServer(t, Config{}, e)
 	for path, body := range map[string]string{
 		"/v1/features": lookup1001, "/v1/push/customers": `{"rows":[]}`, "/v1/datasets?service=driver_svc": "a,b\n",
-		"/get-online-features": `{"feature_service":"driver_svc","entities":{"driver_id":[1001]}}`, "/push": `{"push_source_name":"customers","df":{"a":[1]}}`,
+		"/get-online-features": `{"feature_service":"driver_svc","entities":{"driver_id":[1001]}}`, "/push": `{"push_source_name":"customers","df":{}}`,
 	} {
 		media := api.TypeJSON
 		if strings.HasPrefix(path, "/v1/datasets") {

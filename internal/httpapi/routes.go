@@ -62,7 +62,7 @@ func (s *Server) routes(metrics *prometheus.Registry) {
 			e.Any(path+"/", s.observe(r.path, r.describe, withoutSlash(r.path)))
 		}
 		e.Add(r.method, path, h)
-		if r.method == http.MethodGet {
+		if r.method == http.MethodGet && !r.feast {
 			e.Add(http.MethodHead, path, h) // net/http leaves the body out; load balancers probe so
 		}
 	}

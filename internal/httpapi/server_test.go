@@ -554,7 +554,7 @@ func TestHead(t *testing.T) {
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
-	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/health", "/openapi.json", "/v1/registry/sources", "/v1/datasets", "/nothing", "/v1/features"} {
+	for _, path := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/v1/registry/sources", "/v1/datasets", "/nothing", "/v1/features"} {
 		var got [2]*http.Response
 		for i, ask := range []func(string) (*http.Response, error){client.Get, client.Head} {
 			res, err := ask("http://" + addr + path)
