@@ -345,7 +345,7 @@ func (c *Cluster) ensureInternal(ctx context.Context, r *materialize.Repartition
 func (c *Cluster) SourceEnds(ctx context.Context, r *materialize.Repartition) (map[int32]int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	return c.ends(ctx, r.Source.Kafka.Topic)
+	return c.ends(ctx, r.Source.Kafka.Topic, true)
 }
 
 // Repartitioned implements [materialize.Repartitioner].
@@ -399,9 +399,9 @@ func (c *Cluster) DropRepartitioned(ctx context.Context, topic, group string) er
 	return nil
 }
 
-// ends are, per partition that has records, the offset after the last that can be read.
-func (c *Cluster) ends(ctx context.Context, topic string) (map[int32]int64, error) {
-	all, err := c.offsets(ctx, topic, true)
+// ends are, per partition that has records, the offset after the last one, or after the last that can be read (committed).
+func (c *Cluster) ends(ctx context.Context, topic string, committed bool) (map[int32]int64, error) {
+	all, err := c.offsets(ctx, topic, committed)
 	if err != nil {
 		return nil, err
 	}

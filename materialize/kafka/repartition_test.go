@@ -354,3 +354,38 @@ func TestRepartitionOfAnotherTopic(t *testing.T) {
 		t.Fatalf("got %v", err)
 	}
 }
+
+// TestEndsOfCopies: copies whose transaction is not marked as committed yet count, since the offsets of what was copied may be told as
+// committed before.
+func TestEndsOfCopies(t *testing.T) {
+	ignoreKafka(t)
+	w := newWorld(t, 2)
+	w.produce(50)
+	r := w.repartition()
+	c := w.cluster()
+	defer c.Close()
+	w.copyTo(c, r, 1)
+	in, err := c.OpenRepartitioned(t.Context(), r, r.Group+".read", ownerAtStart{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	before, err := in.Ends(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	copier := w.brokers.Client(t, kgo.TransactionalID(r.Group+".open"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err := copier.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := copier.ProduceSync(t.Context(), &kgo.Record{Topic: r.Topic, Partition: 1, Value: []byte("open")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	during, err := in.Ends(t.Context())
+	if err != nil || during[1] != before[1]+1 || during[0] != before[0] {
+		t.Errorf("%v and then %v, %v", before, during, err)
+	}
+	if err := copier.EndTransaction(t.Context(), kgo.TryAbort); err != nil {
+		t.Fatal(err)
+	}
+}
