@@ -75,11 +75,16 @@ type Codec struct {
 // For compiles the codec of a generation's records: of its features, in the
 // order of its definition.
 func For(v registry.ViewGeneration) *Codec {
+	return New(scopeOf(v), fieldsOf(v))
+}
+
+// fieldsOf are a generation's features, in the order of its definition.
+func fieldsOf(v registry.ViewGeneration) []feature.Field {
 	fields := make([]feature.Field, len(v.View.Features))
 	for i, f := range v.View.Features {
 		fields[i] = f.Field
 	}
-	return New(scopeOf(v), fields)
+	return fields
 }
 
 // scopeOf tells the records of a generation from those of another: "project/view@1".

@@ -31,11 +31,7 @@ type WindowCodec struct {
 
 // ForWindows makes the codec of a generation's records.
 func ForWindows(v registry.ViewGeneration) *WindowCodec {
-	fields := make([]feature.Field, len(v.View.Features))
-	for i, f := range v.View.Features {
-		fields[i] = f.Field
-	}
-	return NewWindows(scopeOf(v), fields)
+	return NewWindows(scopeOf(v), fieldsOf(v))
 }
 
 // NewWindows makes a codec for the features of a scope, as New does: in whatever order.
