@@ -197,7 +197,7 @@ func (x *explainer) feature(at int, name, view, feat string) api.ExplainedFeatur
 // window is the window of a view's feature as it was merged; nil of a view without windows.
 func (r *foundRecord) window(v *registry.FeatureView, index int, now int64) *api.ExplainedWindow {
 	if r.state != nil {
-		if newest, any := r.state.Newest(); any {
+		if newest, seen := r.state.Newest(); seen {
 			now = max(now, newest)
 		}
 	}
@@ -315,7 +315,7 @@ func (r *foundRecord) describeWindows(role *selection.Role, rec []byte) error {
 		return err
 	}
 	r.state, r.Epoch, r.NextOffset = state, instantText(epoch), &offset
-	if newest, any := state.Newest(); any {
+	if newest, seen := state.Newest(); seen {
 		r.EventTime = instantText(newest)
 	}
 	return nil

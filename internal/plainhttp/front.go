@@ -71,7 +71,7 @@ func (f *Front) Serve(l net.Listener) error {
 	f.listener, f.accepted = l, make(chan struct{})
 	f.mu.Unlock()
 	defer close(f.accepted)
-	defer l.Close()
+	defer func() { _ = l.Close() }() // Shutdown may have
 	if f.closing.Load() {
 		return http.ErrServerClosed
 	}
