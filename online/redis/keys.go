@@ -3,6 +3,7 @@ package redis
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -143,7 +144,7 @@ func (r *keyring) add(k *online.Key) {
 // keys are the keys that were added. They are of the keyring's memory.
 func (r *keyring) keys() []string {
 	all, start := unsafe.String(unsafe.SliceData(r.buf), len(r.buf)), 0
-	r.names = r.names[:0]
+	r.names = slices.Grow(r.names[:0], len(r.ends))
 	for _, end := range r.ends {
 		r.names, start = append(r.names, all[start:end]), end
 	}
